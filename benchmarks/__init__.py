@@ -1,0 +1,1 @@
+"""Speed and quality benchmarks: each prints a table or JSON, none asserts a time."""

@@ -1,0 +1,1 @@
+"""Scenario, agent and suite files that ship with the project; data only."""

@@ -1,0 +1,1 @@
+"""A reinforcement-learning environment for joint split, mapping, clock and compression decisions."""

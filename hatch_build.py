@@ -1,0 +1,48 @@
+"""Build hook: the one table that says which folder ships under which import name.
+
+The repository keeps short folder names (`agents/`, `cli/`, `train.py`); site-packages must not, because
+`agents` or `train` would collide with other projects. A wheel renames them; an editable install gets a folder
+`.links/` of symbolic links with the same names, so that Python, editors and type checkers all resolve the
+imports from plain files, without import hooks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+SHIPPED_AS = {
+    "dvfo_env": "dvfo_env",
+    "agents": "dvfo_agents",
+    "evaluation": "dvfo_evaluation",
+    "benchmarks": "dvfo_benchmarks",
+    "cli": "dvfo_cli",
+    "configs": "dvfo_configs",
+    "train.py": "dvfo_train.py",
+    "evaluate.py": "dvfo_evaluate.py",
+}
+
+
+class ShortNamesHook(BuildHookInterface):  # type: ignore[type-arg]
+    """Maps repository folders to import names, for wheels and for editable installs."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Fill `.links/` (editable) or the wheel's file map (standard)."""
+        root = Path(self.root)
+        if version == "editable":
+            links = root / ".links"
+            links.mkdir(exist_ok=True)
+            for old in links.iterdir():
+                old.unlink()
+            for folder, name in SHIPPED_AS.items():
+                (links / name).symlink_to(Path("..") / folder)
+            return
+        for folder, name in SHIPPED_AS.items():
+            source = root / folder
+            files = [source] if source.is_file() else sorted(source.rglob("*"))
+            for file in files:
+                if file.is_file() and "__pycache__" not in file.parts:
+                    target = name if source.is_file() else f"{name}/{file.relative_to(source).as_posix()}"
+                    build_data["force_include"][str(file)] = target
