@@ -1,0 +1,1 @@
+"""From raw measurements to profiles and models: fits, hold-out errors and reports."""
