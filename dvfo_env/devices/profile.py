@@ -1,0 +1,268 @@
+"""What a device profile file may say: clocks, mappings, laws of latency, power and heat, with sources."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from dvfo_env.schema import Coefficient, Record
+
+Positive = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+EnergyDefinition = Literal["board", "dynamic", "rails"]
+Domain = Literal["cpu", "gpu"]
+
+
+class ClockDomain(Record):
+    """Clocks that one domain (CPU, GPU or memory) offers.
+
+    `mhz` ascends. `effect_delay_ms` is the time from a write until the new clock takes effect.
+    """
+
+    mhz: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    effect_delay_ms: Coefficient
+    source: str
+
+    @model_validator(mode="after")
+    def _ascending(self) -> ClockDomain:
+        if list(self.mhz) != sorted(set(self.mhz)):
+            raise ValueError("mhz must ascend without repeats")
+        return self
+
+
+class Mapping(Record):
+    """A place to run layers: `threads` cores of one CPU cluster, or the GPU driven by `threads` CPU cores."""
+
+    kind: Domain
+    cluster: str
+    threads: Annotated[int, Field(ge=1, le=1024)]
+    title: str = ""
+
+
+class Fit(Record):
+    """How well a law reproduces the measurements behind it; errors are mean absolute percentage errors.
+
+    `holdout_*` come from measurements the fit has not seen (whole clock combinations held back).
+    """
+
+    points: Annotated[int, Field(ge=0)]
+    conditions: str
+    error_percent: NonNegative | None = None
+    holdout_error_percent: NonNegative | None = None
+    holdout_worst_percent: NonNegative | None = None
+    holdout_method: str = ""
+
+
+class ClockLaw(Record):
+    """Latency of the whole network over the clocks (GHz), and how it is shared out over the layers.
+
+    t = t0 + c / (threads^a f_cpu) + ((g / f_gpu)^p + (m / f_mem)^p)^(1/p)      [ms]
+
+    A part that is None is absent; a part over a clock the device does not have must be None. On a GPU mapping
+    t0 and c are shared out over the layers by number of operations (kernel launches); on a CPU mapping t0 is
+    shared by operations and c by FLOPs. g follows FLOPs, m follows memory traffic.
+
+    `split` says how g and m run through the layers. `layered`: segment s has g_s = g * FLOPs share, m_s = m *
+    traffic share, and the network is the sum of the segments' soft maxima. `uniform`: every segment has the
+    network's own ratio g : m, so the whole soft maximum is one number, shared out by each segment's soft
+    maximum at the highest clocks. Either way the split over layers is an assumption; only the sum is compared
+    with measurements.
+    """
+
+    kind: Literal["clock_law"] = "clock_law"
+    t0_ms: Coefficient | None = None
+    cpu_ms_ghz: Coefficient | None = None
+    core_exponent: Coefficient | None = None
+    gpu_ms_ghz: Coefficient | None = None
+    mem_ms_ghz: Coefficient | None = None
+    shape: Coefficient | None = None
+    split: Literal["layered", "uniform"] = "uniform"
+    split_note: str = ""
+    fit: Fit
+
+
+class LayerTable(Record):
+    """Measured time of every layer (ms) at one pinned setting; it does not depend on the clocks.
+
+    `layer_ms` uses the layer names of the workload card. `fused` names layers that run inside a neighbour and
+    cost nothing of their own. Any other layer of the card that is missing is an error.
+    """
+
+    kind: Literal["layer_table"] = "layer_table"
+    layer_ms: Annotated[dict[str, NonNegative], Field(min_length=1)]
+    fused: tuple[str, ...] = ()
+    evidence: Literal["measured", "fitted", "assumed"]
+    source: str
+    fit: Fit
+
+
+Law = Annotated[ClockLaw | LayerTable, Field(discriminator="kind")]
+
+
+class CopyCost(Record):
+    """Time to hand a tensor from one processor to another: base_ms + ms_per_mb * megabytes (10^6 bytes)."""
+
+    base_ms: Coefficient
+    ms_per_mb: Coefficient
+
+
+class VoltageCurve(Record):
+    """Supply voltage relative to its lowest value: V(f) = max(1, 1 + slope * (f - knee)), f in GHz."""
+
+    knee_ghz: Coefficient
+    slope_per_ghz: Coefficient
+
+
+class CorePower(Record):
+    """Power of one busy core of a cluster (mW) at `reference_mhz`; elsewhere it scales with f V(f)^2.
+
+    Where the device has no CPU clock, or `reference_mhz` is None, it does not scale.
+    """
+
+    core_mw: Coefficient
+    reference_mhz: Positive | None = None
+
+
+class GpuPower(Record):
+    """Power that the busy GPU adds (mW) at `reference_mhz` at activity 1; scales with f V(f)^2.
+
+    `idle_mw` is what the GPU adds at `reference_mhz` while it waits with its clock set; it scales the same
+    way. Where the device has no GPU clock, or `reference_mhz` is None, neither scales.
+    """
+
+    busy_mw: Coefficient
+    idle_mw: Coefficient | None = None
+    reference_mhz: Positive | None = None
+    voltage: VoltageCurve | None = None
+
+
+class PowerTerms(Record):
+    """One sum of rails as a function of clocks and load:
+
+    P = base + mem_clock * f_mem + cores * core_mw * fV^2 + activity * busy_mw * fV^2 + traffic * GB/s   [mW]
+
+    `activity` is a factor per workload (1 where it is not listed).
+    """
+
+    base_mw: Coefficient
+    mem_clock_mw_per_ghz: Coefficient | None = None
+    cores: dict[str, CorePower]
+    gpu: GpuPower | None = None
+    traffic_mw_per_gbs: Coefficient | None = None
+    activity: dict[str, Coefficient] = Field(default_factory=dict)
+    fit: Fit
+
+
+class PowerLaw(Record):
+    """Power of the board at its input and, where measured, of the compute rails (CPU + GPU + DDR) alone.
+
+    `dram_gb` is the memory traffic of one inference (10^9 bytes) per workload on the GPU; a workload that is
+    not listed uses the traffic of its card.
+    """
+
+    board: PowerTerms
+    rails: PowerTerms | None = None
+    cpu_voltage: VoltageCurve | None = None
+    dram_gb: dict[str, Coefficient] = Field(default_factory=dict)
+
+
+class Trip(Record):
+    """At `temperature_c` the domain is capped to `max_mhz` until the node cools to `release_c`."""
+
+    temperature_c: float
+    release_c: float
+    domain: Domain
+    max_mhz: Positive
+    evidence: Literal["measured", "fitted", "assumed"]
+    source: str
+
+    @model_validator(mode="after")
+    def _hysteresis(self) -> Trip:
+        if not self.release_c < self.temperature_c:
+            raise ValueError(f"release_c {self.release_c} must be below temperature_c {self.temperature_c}")
+        return self
+
+
+class ThermalLaw(Record):
+    """One RC node: dT/dt = (ambient + resistance * P_board - T) / time_constant; P in W, T in Celsius."""
+
+    ambient_c: Coefficient
+    resistance_c_per_w: Coefficient
+    time_constant_s: Coefficient
+    start_c: float
+    trips: tuple[Trip, ...] = ()
+
+
+class DeviceProfile(Record):
+    """One device, as its file in `profiles/` describes it.
+
+    `latency[workload][mapping]` is a law or a layer table. `copies` holds the cost of handing a tensor over,
+    keyed `cluster>cluster`, else `kind>kind` (for example `big>gpu`, `cpu>gpu`). `out_of_the_box` is the
+    mapping that the device uses untouched; it comes first wherever mappings are listed.
+    """
+
+    name: str
+    title: str
+    description: str = ""
+    cores: dict[str, Annotated[int, Field(ge=1)]]
+    cpu: ClockDomain | None = None
+    gpu: ClockDomain | None = None
+    memory: ClockDomain | None = None
+    mappings: Annotated[dict[str, Mapping], Field(min_length=1)]
+    out_of_the_box: str
+    inference: dict[str, str] = Field(default_factory=dict)
+    latency: dict[str, dict[str, Law]]
+    copies: dict[str, CopyCost] = Field(default_factory=dict)
+    power: PowerLaw
+    thermal: ThermalLaw | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DeviceProfile:
+        if self.out_of_the_box not in self.mappings:
+            raise ValueError(
+                f"out_of_the_box {self.out_of_the_box!r} is not one of mappings {sorted(self.mappings)}"
+            )
+        for name, mapping in self.mappings.items():
+            self._check_mapping(name, mapping)
+        for workload, laws in self.latency.items():
+            for mapping_name, law in laws.items():
+                self._check_law(f"latency.{workload}.{mapping_name}", mapping_name, law)
+        return self
+
+    def _check_mapping(self, name: str, mapping: Mapping) -> None:
+        if ">" in name or "@" in name:
+            raise ValueError(f"mappings.{name}: '>' and '@' are kept for composite mappings")
+        for terms_name, terms in (("board", self.power.board), ("rails", self.power.rails)):
+            if terms is None:
+                continue
+            if mapping.kind == "gpu" and terms.gpu is None:
+                raise ValueError(f"mappings.{name} runs on the GPU but power.{terms_name}.gpu is missing")
+            if mapping.cluster not in terms.cores:
+                raise ValueError(
+                    f"mappings.{name}: power.{terms_name}.cores has no cluster {mapping.cluster!r}"
+                )
+        if mapping.cluster not in self.cores or mapping.threads > self.cores[mapping.cluster]:
+            raise ValueError(
+                f"mappings.{name}: {mapping.threads} x {mapping.cluster!r} is more than cores has"
+            )
+
+    def _check_law(self, where: str, mapping: str, law: ClockLaw | LayerTable) -> None:
+        if mapping not in self.mappings:
+            raise ValueError(f"{where}: {mapping!r} is not one of mappings {sorted(self.mappings)}")
+        if isinstance(law, LayerTable):
+            domain = self.cpu if self.mappings[mapping].kind == "cpu" else self.gpu
+            if domain is not None and len(domain.mhz) > 1:
+                raise ValueError(f"{where}: a layer table knows one clock, the device has {len(domain.mhz)}")
+            return
+        parts = (("cpu_ms_ghz", law.cpu_ms_ghz, self.cpu), ("gpu_ms_ghz", law.gpu_ms_ghz, self.gpu))
+        for part, coefficient, domain in (*parts, ("mem_ms_ghz", law.mem_ms_ghz, self.memory)):
+            if coefficient is not None and domain is None:
+                raise ValueError(f"{where}.{part}: the device has no such clock")
+        given = (law.t0_ms, law.cpu_ms_ghz, law.gpu_ms_ghz, law.mem_ms_ghz)
+        if not any(part is not None and part.value > 0.0 for part in given):
+            raise ValueError(f"{where}: no part of the law is above zero")
+        if any(part is not None and part.value < 0.0 for part in given):
+            raise ValueError(f"{where}: a part of the law is below zero")
+        if law.shape is not None and law.shape.value < 1.0:
+            raise ValueError(f"{where}.shape: {law.shape.value} is below 1")

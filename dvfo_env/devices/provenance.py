@@ -1,0 +1,53 @@
+"""Every coefficient of a profile by its dotted name, so that tables of evidence cannot forget one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+from dvfo_env.devices.profile import DeviceProfile, LayerTable
+from dvfo_env.schema import Coefficient
+
+
+def coefficients_of(profile: DeviceProfile, workload: str | None = None) -> dict[str, Coefficient]:
+    """Coefficients by dotted name; only those `workload` uses where one is given.
+
+    A layer table counts as one coefficient (its sum). Order is that of the file.
+    """
+    found = dict(_walk(profile, ""))
+    if workload is None:
+        return found
+    per_workload = ("latency.", "power.board.activity.", "power.rails.activity.", "power.dram_gb.")
+    return {
+        name: coefficient
+        for name, coefficient in found.items()
+        if not name.startswith(per_workload)
+        or any(f"{name}.".startswith(f"{prefix}{workload}.") for prefix in per_workload)
+    }
+
+
+def _walk(value: Any, path: str) -> Iterator[tuple[str, Coefficient]]:
+    if isinstance(value, Coefficient):
+        yield path, value
+    elif isinstance(value, LayerTable):
+        yield path, _table_as_coefficient(value)
+    elif isinstance(value, BaseModel):
+        for field in type(value).model_fields:
+            yield from _walk(getattr(value, field), f"{path}.{field}" if path else field)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _walk(item, f"{path}.{key}")
+
+
+def _table_as_coefficient(table: LayerTable) -> Coefficient:
+    return Coefficient(
+        value=sum(table.layer_ms.values()),
+        unit="ms",
+        evidence=table.evidence,
+        source=table.source,
+        error_percent=table.fit.error_percent,
+        holdout_error_percent=table.fit.holdout_error_percent,
+        note=f"sum of {len(table.layer_ms)} layers; {table.fit.conditions}",
+    )
