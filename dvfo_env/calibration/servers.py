@@ -1,0 +1,196 @@
+"""From the ncnn benchmark's tables to the shipped server profiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dvfo_env.calibration.ncnn_tables import (
+    NCNN_SOURCE,
+    NEAREST_NETWORKS,
+    REFERENCE_NETWORKS,
+    STATED_GFLOP,
+    BenchRow,
+    network_latency,
+    read_ncnn_tables,
+    scaling_errors_percent,
+    select_run,
+)
+from dvfo_env.schema import Coefficient, Record
+from dvfo_env.servers.profile import LoadProcess, ServerProfile
+
+
+@dataclass(frozen=True)
+class _Board:
+    """Which run of the tables stands for a server, and what is assumed of its load."""
+
+    name: str
+    title: str
+    runtime: str
+    heading: str
+    threads: int
+    gpu_device: int
+    mean_factor: float
+    mean_range: tuple[float, float]
+    correlation_time_ms: float
+    correlation_range_ms: tuple[float, float]
+
+
+_BOARDS = (
+    _Board(
+        name="cloud-cpu",
+        title="AWS c5.4xlarge (Xeon Platinum 8124M, 3.0 GHz)",
+        runtime="ncnn 20240102, 8 threads, fp32 convolutions on AVX-512, batch 1",
+        heading="AWS c5.4xlarge",
+        threads=8,
+        gpu_device=-1,
+        mean_factor=1.5,
+        mean_range=(1.1, 3.0),
+        correlation_time_ms=30_000.0,
+        correlation_range_ms=(1_000.0, 300_000.0),
+    ),
+    _Board(
+        name="edge-gpu",
+        title="NVIDIA GeForce RTX 3060 Ti of a desktop",
+        runtime="ncnn with Vulkan (October 2023), fp16, batch 1",
+        heading="NVIDIA GeForce RTX 3060 Ti",
+        threads=16,
+        gpu_device=0,
+        mean_factor=1.25,
+        mean_range=(1.05, 2.0),
+        correlation_time_ms=5_000.0,
+        correlation_range_ms=(500.0, 60_000.0),
+    ),
+)
+
+
+def calibrate_servers(measurements: Path) -> tuple[list[ServerProfile], list[dict[str, Any]]]:
+    """Build every shipped server profile from a folder of raw measurements.
+
+    Returns the profiles, and one report row per server and workload: server, workload, latency_ms, evidence,
+    low_ms, high_ms, scaling_median_percent and scaling_worst_percent (how wrong FLOP scaling is between the
+    measured networks of that server).
+
+    Raises:
+        MeasurementError: the tables are missing, unreadable, or lack a run.
+    """
+    rows = read_ncnn_tables(measurements)
+    profiles, report = [], []
+    for board in _BOARDS:
+        run = select_run(rows, board.heading, threads=board.threads, gpu_device=board.gpu_device)
+        profile = _profile(board, run)
+        profiles.append(profile)
+        errors = scaling_errors_percent(run)
+        for workload, latency in profile.network_ms.items():
+            low, high = latency.range or (latency.value, latency.value)
+            report.append(
+                {
+                    "server": board.name,
+                    "workload": workload,
+                    "latency_ms": latency.value,
+                    "evidence": latency.evidence,
+                    "low_ms": low,
+                    "high_ms": high,
+                    "scaling_median_percent": round(_median(errors), 1),
+                    "scaling_worst_percent": round(errors[-1], 1),
+                }
+            )
+    return profiles, report
+
+
+def write_servers(profiles: list[ServerProfile], folder: Path) -> list[Path]:
+    """Write each profile as `<name>.yaml` into `folder`; returns the paths."""
+    return [write_record(profile, Path(folder) / f"{profile.name}.yaml") for profile in profiles]
+
+
+def write_record(record: Record, path: Path) -> Path:
+    """Write a schema record as YAML: fields in the schema's order, short lists in one line, no nulls."""
+    data = record.model_dump(mode="json", exclude_none=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+class _Dumper(yaml.SafeDumper):
+    """Safe YAML with lists of plain values in one line."""
+
+
+def _in_line(dumper: yaml.SafeDumper, values: list[Any]) -> yaml.Node:
+    plain = all(isinstance(value, str | int | float) for value in values)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=plain)
+
+
+_Dumper.add_representer(list, _in_line)
+
+
+def _median(values: list[float]) -> float:
+    middle = len(values) // 2
+    return values[middle] if len(values) % 2 else 0.5 * (values[middle - 1] + values[middle])
+
+
+def _profile(board: _Board, run: dict[str, BenchRow]) -> ServerProfile:
+    return ServerProfile(
+        name=board.name,
+        title=board.title,
+        runtime=board.runtime,
+        network_ms={workload: network_latency(run, workload) for workload in sorted(NEAREST_NETWORKS)},
+        other_ms_per_gflop=_rate(run),
+        tail_share=Coefficient(
+            value=1.0,
+            unit="exponent of the FLOP share",
+            evidence="assumed",
+            source="no per-layer times of a server in the tables",
+            range=(0.5, 1.0),
+            note="a tail takes the share of the whole-network time that its share of the FLOPs is",
+        ),
+        load=_load(board),
+    )
+
+
+def _rate(run: dict[str, BenchRow]) -> Coefficient:
+    """Time per GFLOP of an unlisted workload: ResNet-50's; range: all reference networks of the run."""
+    rates = [run[name].avg_ms / STATED_GFLOP[name].gflop for name in REFERENCE_NETWORKS if name in run]
+    row = run["resnet50"]
+    return Coefficient(
+        value=round(row.avg_ms / STATED_GFLOP["resnet50"].gflop, 4),
+        unit="ms/GFLOP",
+        evidence="assumed",
+        source=f"{NCNN_SOURCE}, '{row.board}'",
+        range=(round(min(rates), 4), round(max(rates), 4)),
+        note="resnet50's rate; range: the rates of all measured networks of plain convolutions above 3 GFLOP",
+    )
+
+
+def _load(board: _Board) -> LoadProcess:
+    source = "no measurement of a server's load in the sources"
+    busy = 1.0 - 1.0 / board.mean_factor
+    return LoadProcess(
+        mean_factor=Coefficient(
+            value=board.mean_factor,
+            unit="1",
+            evidence="assumed",
+            source=source,
+            range=board.mean_range,
+            note=f"a processor shared with others and busy {busy:.0%} stretches a request by 1/(1 - busy)",
+        ),
+        log_std=Coefficient(
+            value=1.0,
+            unit="1",
+            evidence="assumed",
+            source=source,
+            range=(0.3, 1.5),
+            note="heavy tail: one moment in twenty the extra load is five times its median (exp(1.64) = 5.2)",
+        ),
+        correlation_time_ms=Coefficient(
+            value=board.correlation_time_ms,
+            unit="ms",
+            evidence="assumed",
+            source=source,
+            range=board.correlation_range_ms,
+            note="other clients' jobs come and go in seconds on one desktop, in a minute on a shared host",
+        ),
+    )

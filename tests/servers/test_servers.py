@@ -1,0 +1,147 @@
+"""What a server model promises: tails that shrink, loads that only slow down, numbers with a source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import yaml
+from numpy.typing import NDArray
+
+from dvfo_env import servers
+from dvfo_env.errors import ConfigError
+from dvfo_env.servers import ServerModel, list_servers, load_server
+
+WORKLOADS = ("inception-v4", "resnet50", "vgg19", "yolov3-tiny")
+
+
+@dataclass
+class Card:
+    name: str = "resnet50"
+    flops: NDArray[np.float64] = field(default_factory=lambda: np.array([1e9, 2e9, 0.0, 5e9]))
+
+
+def test_all_is_exact() -> None:
+    assert sorted(servers.__all__) == list(servers.__all__)
+    for name in servers.__all__:
+        assert hasattr(servers, name)
+
+
+def test_two_classes_of_server_are_shipped() -> None:
+    assert {"edge-gpu", "cloud-cpu"} <= set(list_servers())
+
+
+@pytest.mark.parametrize("name", list_servers())
+def test_every_number_says_where_it_comes_from(name: str) -> None:
+    for field_name, coefficient in load_server(name).coefficients().items():
+        assert coefficient.source, field_name
+        if coefficient.evidence == "assumed":
+            assert coefficient.note, field_name
+            assert coefficient.range is not None, field_name
+        if coefficient.range is not None:
+            low, high = coefficient.range
+            assert low <= coefficient.value <= high, field_name
+
+
+@pytest.mark.parametrize("name", list_servers())
+def test_only_the_network_in_the_tables_is_called_measured(name: str) -> None:
+    profile = load_server(name)
+    assert set(WORKLOADS) <= set(profile.network_ms)
+    measured = [workload for workload, value in profile.network_ms.items() if value.evidence == "measured"]
+    assert measured == ["resnet50"]
+
+
+def test_the_gpu_is_faster_than_the_cpu_on_every_workload() -> None:
+    gpu, cpu = load_server("edge-gpu"), load_server("cloud-cpu")
+    for workload in WORKLOADS:
+        assert gpu.network_ms[workload].value < cpu.network_ms[workload].value
+
+
+@pytest.mark.parametrize("name", list_servers())
+def test_tails_shrink_from_the_whole_network_to_nothing(name: str) -> None:
+    model = ServerModel(load_server(name), Card())
+    assert model.tail_ms.dtype == np.float64
+    assert model.tail_ms.shape == (5,)
+    assert model.tail_ms[0] == pytest.approx(load_server(name).network_ms["resnet50"].value)
+    assert model.tail_ms[-1] == 0.0
+    assert np.all(np.diff(model.tail_ms) <= 0.0)
+    assert model.tail_ms[2] == model.tail_ms[3]
+    assert model.tail_ms[1] == pytest.approx(model.tail_ms[0] * 7.0 / 8.0)
+
+
+def test_tails_cannot_be_changed_from_outside() -> None:
+    model = ServerModel(load_server("edge-gpu"), Card())
+    with pytest.raises(ValueError, match="read-only"):
+        model.tail_ms[0] = 0.0
+
+
+def test_an_unlisted_workload_is_scaled_by_flops_and_says_so() -> None:
+    model = ServerModel(load_server("edge-gpu"), Card(name="my-net", flops=np.array([2e9, 2e9])))
+    rate = load_server("edge-gpu").other_ms_per_gflop
+    assert model.tail_ms[0] == pytest.approx(4.0 * rate.value)
+    assert model.coefficients()["network_ms.my-net"].evidence == "assumed"
+    assert model.coefficients()["network_ms.my-net"].range is not None
+
+
+@pytest.mark.parametrize("flops", [[], [0.0, 0.0], [1.0, -1.0], [[1.0]], [np.nan]])
+def test_a_card_without_work_is_refused(flops: list[float]) -> None:
+    with pytest.raises(ConfigError, match="flops"):
+        ServerModel(load_server("edge-gpu"), Card(flops=np.array(flops)))
+
+
+@pytest.mark.parametrize("name", list_servers())
+def test_load_has_the_stated_mean_and_autocorrelation(name: str) -> None:
+    model = ServerModel(load_server(name), Card())
+    load = model.profile.load
+    step_ms = load.correlation_time_ms.value / 5.0
+    bank = model.load_bank(200_000, step_ms, seed=3).astype(np.float64)
+    assert bank.mean() == pytest.approx(load.mean_factor.value, rel=0.03)
+    log_excess = np.log(bank - 1.0)
+    assert log_excess.std() == pytest.approx(load.log_std.value, rel=0.03)
+    lagged = np.corrcoef(log_excess[:-5], log_excess[5:])[0, 1]
+    assert lagged == pytest.approx(np.exp(-1.0), abs=0.03)
+
+
+def test_load_never_makes_a_server_faster_and_starts_stationary() -> None:
+    model = ServerModel(load_server("cloud-cpu"), Card())
+    firsts = np.array([model.load_bank(1, 100.0, seed)[0] for seed in range(2000)])
+    assert np.all(firsts >= 1.0)
+    assert firsts.mean() == pytest.approx(model.profile.load.mean_factor.value, rel=0.1)
+
+
+def test_load_is_the_same_bits_for_the_same_arguments() -> None:
+    model = ServerModel(load_server("edge-gpu"), Card())
+    one, again = (model.load_bank(1000, 50.0, seed=7) for _ in range(2))
+    assert one.dtype == np.float32
+    assert one.tobytes() == again.tobytes()
+    assert one.tobytes() != model.load_bank(1000, 50.0, seed=8).tobytes()
+
+
+@pytest.mark.parametrize(("samples", "step_ms"), [(0, 50.0), (10, 0.0), (10, -1.0), (10, float("nan"))])
+def test_load_of_no_time_is_refused(samples: int, step_ms: float) -> None:
+    with pytest.raises(ConfigError, match="load_bank"):
+        ServerModel(load_server("edge-gpu"), Card()).load_bank(samples, step_ms, seed=1)
+
+
+def test_an_idle_server_has_factor_one() -> None:
+    profile = load_server("edge-gpu")
+    idle = profile.load.mean_factor.model_copy(update={"value": 1.0})
+    quiet = profile.model_copy(update={"load": profile.load.model_copy(update={"mean_factor": idle})})
+    assert np.all(ServerModel(quiet, Card()).load_bank(10, 50.0, seed=1) == 1.0)
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="'mainframe' is unknown; known are cloud-cpu, edge-gpu"):
+        load_server("mainframe")
+
+
+def test_a_file_with_a_mistake_names_file_and_field(tmp_path: object) -> None:
+    from pathlib import Path
+
+    data = load_server("edge-gpu").model_dump(mode="json", exclude_none=True)
+    data["load"]["mean_factor"]["value"] = 0.5
+    path = Path(str(tmp_path)) / "mine.yaml"
+    path.write_text(yaml.safe_dump(data))
+    with pytest.raises(ConfigError, match=r"mine\.yaml: load: .*mean_factor: 0\.5 is below 1"):
+        load_server(path)
