@@ -1,0 +1,116 @@
+"""What the agent sees: only what a real device could know, scaled to [-1, 1] by fixed constants.
+
+The constants are part of the environment, not of a scenario and not of a policy, so an observation means the same
+on every device and uplink and no normalisation statistics can get lost.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from dvfo_env.tables import MAX_TRIPS
+
+
+class Feature(NamedTuple):
+    """One number of the observation: how it is scaled is given by the value at -1 (or 0) and at 1."""
+
+    name: str
+    unit: str
+    low: str
+    high: str
+    meaning: str
+
+
+RATE_CENTRE_LOG2 = 3.0  # 8 Mbit/s maps to 0
+RATE_SPAN_LOG2 = 7.0  # 1/16 Mbit/s maps to -1, 1024 Mbit/s to 1
+SILENCE_MS = 1000.0
+RTT_SPAN_LOG2 = 10.0
+SERVER_SPAN_LOG2 = 3.0
+TIMEOUT_SPAN = 4.0
+TEMPERATURE_LOW_C = 20.0
+TEMPERATURE_SPAN_C = 80.0
+
+FEATURES = (
+    Feature("waiting", "share of the queue limit", "0", "1", "how long the current request has waited"),
+    Feature("rate_last", "log2 Mbit/s", "1/16 Mbit/s", "1024 Mbit/s", "throughput of the last transfer"),
+    Feature("rate_before", "log2 Mbit/s", "1/16 Mbit/s", "1024 Mbit/s", "throughput of the one before"),
+    Feature("rate_smooth", "log2 Mbit/s", "1/16 Mbit/s", "1024 Mbit/s", "moving average, weight 0.3"),
+    Feature("silence", "t / (t + 1 s)", "0 (just now)", "1 (never)", "time since the last transfer or time-out"),
+    Feature("rtt", "log2 ms / 10", "1 ms", "1024 ms", "round-trip time last seen"),
+    Feature("server_factor", "log2 / 3", "1 (unloaded)", "8", "server time last seen over the unloaded server's"),
+    Feature("timeouts", "count / 4", "0", "4 or more", "consecutive time-outs up to now"),
+    Feature("cpu_clock", "index share", "lowest point", "highest point", "CPU clock in force"),
+    Feature("gpu_clock", "index share", "lowest point", "highest point", "GPU clock in force"),
+    Feature("mem_clock", "index share", "lowest point", "highest point", "memory clock in force"),
+    Feature("temperature", "deg C", "20 deg C (at 0)", "100 deg C", "temperature of the device"),
+    Feature("throttled", "share", "0", "1", "share of the trip points that hold a cap"),
+    Feature("battery", "share", "0 (empty)", "1 (full or mains)", "energy left"),
+    Feature("eta", "1", "0 (latency only)", "1 (energy only)", "weight of energy in the cost"),
+)
+OBSERVATION_SIZE = len(FEATURES)
+
+
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+def clip_unit(value: float, low: float) -> float:
+    """`value` limited to [low, 1]."""
+    return min(max(value, low), 1.0)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def observe(s: Any, p: Any, top_cpu: int, top_gpu: int, top_mem: int, row: NDArray[np.float32]) -> None:
+    """Write the observation of state record `s` into `row` float32 [OBSERVATION_SIZE]."""
+    row[0] = clip_unit((s.now_ms - s.arrival_ms) / p.queue_limit_ms, 0.0)
+    row[1] = clip_unit((s.rate_log2 - RATE_CENTRE_LOG2) / RATE_SPAN_LOG2, -1.0)
+    row[2] = clip_unit((s.rate_before_log2 - RATE_CENTRE_LOG2) / RATE_SPAN_LOG2, -1.0)
+    row[3] = clip_unit((s.rate_smooth_log2 - RATE_CENTRE_LOG2) / RATE_SPAN_LOG2, -1.0)
+    silence_ms = s.now_ms - s.heard_ms
+    row[4] = 1.0 if silence_ms > 1e12 else silence_ms / (silence_ms + SILENCE_MS)
+    row[5] = clip_unit(np.log2(max(s.rtt_ms, 1.0)) / RTT_SPAN_LOG2, 0.0)
+    row[6] = clip_unit(np.log2(max(s.server_factor, 1.0)) / SERVER_SPAN_LOG2, 0.0)
+    row[7] = clip_unit(s.timeouts / TIMEOUT_SPAN, 0.0)
+    row[8] = s.cpu / max(top_cpu, 1)
+    row[9] = s.gpu / max(top_gpu, 1)
+    row[10] = s.mem / max(top_mem, 1)
+    row[11] = clip_unit((s.temperature_c - TEMPERATURE_LOW_C) / TEMPERATURE_SPAN_C, -1.0)
+    held = 0
+    for i in range(MAX_TRIPS):
+        held += (s.trips >> i) & 1
+    row[12] = held / max(p.n_trips, 1)
+    row[13] = 1.0 if np.isinf(p.battery_mj) else clip_unit(s.battery_mj / p.battery_mj, 0.0)
+    row[14] = s.eta
+
+
+def rate_mbps(feature: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Undo the scaling of the three rate features: Mbit/s of any shape."""
+    return np.exp2(np.asarray(feature, dtype=np.float64) * RATE_SPAN_LOG2 + RATE_CENTRE_LOG2)
+
+
+def rtt_ms(feature: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Undo the scaling of the RTT feature: ms of any shape."""
+    return np.exp2(np.asarray(feature, dtype=np.float64) * RTT_SPAN_LOG2)
+
+
+def server_factor(feature: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Undo the scaling of the server feature: factor >= 1 of any shape."""
+    return np.exp2(np.asarray(feature, dtype=np.float64) * SERVER_SPAN_LOG2)
+
+
+def temperature_c(feature: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Undo the scaling of the temperature feature: deg C of any shape."""
+    return np.asarray(feature, dtype=np.float64) * TEMPERATURE_SPAN_C + TEMPERATURE_LOW_C
+
+
+def index_of(name: str) -> int:
+    """Column of a feature by name.
+
+    Raises:
+        KeyError: there is no such feature.
+    """
+    for i, feature in enumerate(FEATURES):
+        if feature.name == name:
+            return i
+    raise KeyError(name)

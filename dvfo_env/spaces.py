@@ -1,0 +1,101 @@
+"""The two views of the joint action: MultiDiscrete for PPO-like agents, Box[-1, 1] for SAC-like ones.
+
+Both show only the free parts, those with more than one choice; pinned parts are filled in. Sizes come from the
+scenario.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from dvfo_env.errors import ActionError
+from dvfo_env.observation import OBSERVATION_SIZE
+from dvfo_env.tables import ACTION_PARTS, CostTables
+
+
+def observation_space() -> gym.spaces.Box:
+    """Box[-1, 1] of shape [OBSERVATION_SIZE], float32; `observation.FEATURES` names every entry."""
+    return gym.spaces.Box(-1.0, 1.0, shape=(OBSERVATION_SIZE,), dtype=np.float32)
+
+
+def reward_space(worst: float = np.inf) -> gym.spaces.Box:
+    """Space of the reward vector (latency, energy, accuracy), each <= 0, float32 [3]."""
+    return gym.spaces.Box(-worst, 0.0, shape=(3,), dtype=np.float32)
+
+
+class ActionView:
+    """Translates an agent's actions to joint-action indices and back.
+
+    Attributes:
+        free: names of the parts the agent chooses, in the order of its action.
+        sizes: number of choices of each free part.
+        space: the gymnasium space of one action.
+    """
+
+    def __init__(self, tables: CostTables, continuous: bool) -> None:
+        all_sizes = tables.sizes
+        free = [i for i, size in enumerate(all_sizes) if size > 1]
+        if not free:
+            free = [0]  # a scenario with nothing to choose still needs a space
+        self.continuous = continuous
+        self._columns = np.array(free, dtype=np.int64)
+        self.free = tuple(ACTION_PARTS[i] for i in free)
+        self.sizes = np.array([all_sizes[i] for i in free], dtype=np.int64)
+        self._parts = len(all_sizes)
+        self.space: gym.spaces.Space[Any]
+        if continuous:
+            self.space = gym.spaces.Box(-1.0, 1.0, shape=(len(free),), dtype=np.float32)
+        else:
+            self.space = gym.spaces.MultiDiscrete(self.sizes)
+
+    def to_indices(self, actions: Any) -> NDArray[np.int64]:
+        """Indices int64 [N, parts] of agents' actions [N, free parts].
+
+        A Box entry x picks choice floor((x + 1) / 2 * size); entries outside [-1, 1] are clipped to it.
+
+        Raises:
+            ActionError: wrong shape, NaN, not whole numbers, or out of range; names environment and part.
+        """
+        array = np.asarray(actions)
+        if array.ndim != 2 or array.shape[1] != len(self.free):
+            raise ActionError(f"action has shape {array.shape}, expected [N, {len(self.free)}]: {', '.join(self.free)}")
+        chosen = self._from_box(array) if self.continuous else self._from_discrete(array)
+        indices = np.zeros((array.shape[0], self._parts), dtype=np.int64)
+        indices[:, self._columns] = chosen
+        return indices
+
+    def _from_box(self, array: NDArray[Any]) -> NDArray[np.int64]:
+        if not np.isfinite(array).all():
+            self._refuse(array, ~np.isfinite(array), "is not finite")
+        scaled = (np.clip(array, -1.0, 1.0) + 1.0) * (0.5 * self.sizes)
+        chosen: NDArray[np.int64] = np.minimum(scaled.astype(np.int64), self.sizes - 1)
+        return chosen
+
+    def _from_discrete(self, array: NDArray[Any]) -> NDArray[np.int64]:
+        if array.dtype.kind not in "iu":
+            bad = ~np.isfinite(array) | (array != np.floor(array))
+            if bad.any():
+                self._refuse(array, bad, "is not a whole number")
+            array = array.astype(np.int64)
+        bad = (array < 0) | (array >= self.sizes)
+        if bad.any():
+            self._refuse(array, bad, "is out of range")
+        return array
+
+    def _refuse(self, array: NDArray[Any], bad: NDArray[np.bool_], why: str) -> None:
+        row, column = (int(i) for i in np.argwhere(bad)[0])
+        legal = "[-1, 1]" if self.continuous else f"0..{self.sizes[column] - 1}"
+        raise ActionError(
+            f"action of environment {row}: {self.free[column]} {why} (found {array[row, column]}, legal {legal})"
+        )
+
+    def from_indices(self, indices: NDArray[np.integer]) -> NDArray[Any]:
+        """The agent's action [N, free parts] that picks `indices` [N, parts]; the inverse of `to_indices`."""
+        chosen = np.asarray(indices)[:, self._columns]
+        if not self.continuous:
+            return chosen.astype(np.int64)
+        return ((chosen + 0.5) * (2.0 / self.sizes) - 1.0).astype(np.float32)

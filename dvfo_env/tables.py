@@ -1,0 +1,330 @@
+"""compile(Scenario) -> CostTables: the one place where physics turns into numbers.
+
+Everything that runs per decision reads these dense arrays and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvfo_env.codecs import load_compression
+from dvfo_env.devices import DeviceModel, load_device
+from dvfo_env.errors import ConfigError
+from dvfo_env.scenario import Scenario
+from dvfo_env.schema import Coefficient
+from dvfo_env.servers import ServerModel, load_server
+from dvfo_env.uplinks import Uplink, load_uplink
+from dvfo_env.workloads import load_workload
+
+#: The action, part by part: this order is the columns of every action array.
+ACTION_PARTS = ("cut", "mapping", "cpu_mhz", "gpu_mhz", "mem_mhz", "compression")
+CUT, MAPPING, CPU, GPU, MEM, LEVEL = range(len(ACTION_PARTS))
+
+#: Length of the bank of uplink, RTT and server-load samples that episodes start in at random [samples].
+BANK_SAMPLES = 1 << 18
+
+MAX_TRIPS = 4
+
+PARAMS = np.dtype(
+    [
+        ("latency_weight_per_ms", "f8"),  # multiplied by (1 - eta)
+        ("energy_weight_per_mj", "f8"),  # multiplied by eta
+        ("accuracy_weight_per_point", "f8"),
+        ("deadline_weight", "f8"),
+        ("eta_low", "f8"),
+        ("eta_high", "f8"),
+        ("poisson", "i8"),
+        ("period_ms", "f8"),
+        ("deadline_ms", "f8"),
+        ("queue_limit_ms", "f8"),
+        ("drop_latency_cost", "f8"),  # multiplied by (1 - eta)
+        ("drop_energy_cost", "f8"),  # multiplied by eta
+        ("offload_timeout_ms", "f8"),
+        ("radio_base_mw", "f8"),
+        ("radio_mw_per_mbps", "f8"),
+        ("radio_wait_mw", "f8"),
+        ("answer_ms", "f8"),
+        ("cpu_delay_ms", "f8"),
+        ("gpu_delay_ms", "f8"),
+        ("mem_delay_ms", "f8"),
+        ("thermal", "i8"),
+        ("ambient_c", "f8"),
+        ("start_c", "f8"),
+        ("resistance_c_per_w", "f8"),
+        ("time_constant_ms", "f8"),
+        ("n_trips", "i8"),
+        ("trip_c", "f8", (MAX_TRIPS,)),
+        ("release_c", "f8", (MAX_TRIPS,)),
+        ("trip_is_gpu", "i8", (MAX_TRIPS,)),
+        ("trip_cap_index", "i8", (MAX_TRIPS,)),
+        ("battery_mj", "f8"),  # infinity where there is none
+        ("bank_step_ms", "f8"),
+        ("episode_requests", "i8"),
+        ("server_full_ms", "f8"),  # unloaded server, everything remote: scales the observation
+    ]
+)
+
+
+@dataclass(frozen=True)
+class CostTables:
+    """A scenario as dense arrays; shapes use K cuts, U mappings, C, G, M clock points, Z compression levels.
+
+    head   float32 [U, K, C, G, M, 3]  latency_ms, counted energy_mj, board energy_mj of the head before each cut
+    idle   float32 [C, G, M, 2]        counted mw, board mw while waiting with these clocks set
+    codec  float32 [C, G, M, 2]        the same with one core encoding
+    send   float32 [K, Z, 4]           kilobits sent, encode_ms at 1 GHz, decode_ms, accuracy lost in points
+    tail_ms float32 [K]                unloaded server time for what follows each cut
+    cpu_ghz float32 [C]                CPU clock
+    params PARAMS [1]                  every scalar
+
+    `choices` holds the value of every index of every action part, in physical units or names; the last cut is
+    always "everything local".
+    """
+
+    scenario: Scenario
+    head: NDArray[np.float32]
+    idle: NDArray[np.float32]
+    codec: NDArray[np.float32]
+    send: NDArray[np.float32]
+    tail_ms: NDArray[np.float32]
+    cpu_ghz: NDArray[np.float32]
+    params: NDArray[np.void]
+    choices: dict[str, tuple[str | float, ...]]
+    uplink: Uplink
+    server: ServerModel
+    device: DeviceModel
+    reference_latency_ms: float
+    reference_energy_mj: float
+    coefficients: dict[str, Coefficient]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of choices of each action part, in the order of ACTION_PARTS."""
+        return tuple(len(self.choices[part]) for part in ACTION_PARTS)
+
+    @property
+    def joint_actions(self) -> int:
+        """Number of joint actions."""
+        return int(np.prod(self.sizes))
+
+    @property
+    def arrays(self) -> tuple[NDArray[np.generic], ...]:
+        """What the compiled step takes, in its order."""
+        return (self.head, self.idle, self.codec, self.send, self.tail_ms, self.cpu_ghz, self.params)
+
+    def bank(self, seed: int) -> NDArray[np.float32]:
+        """Samples of everything outside the device's control, on the uplink's time step.
+
+        Returns float32 [BANK_SAMPLES, 4]: rate_mbps, rtt_ms, server load factor, unused. Policies compared on the
+        same bank and episode seeds meet exactly the same world.
+        """
+        return _bank(self.uplink, self.server, seed)
+
+    def describe_action(self, indices: NDArray[np.integer]) -> dict[str, str | float]:
+        """One action [6] as names and physical units."""
+        return {part: self.choices[part][int(i)] for part, i in zip(ACTION_PARTS, indices, strict=True)}
+
+    def action_indices(self, **values: str | float) -> NDArray[np.int64]:
+        """The index array [6] of an action given by values; parts left out take their last choice.
+
+        Raises:
+            ConfigError: a value that is not one of the part's choices.
+        """
+        indices = np.array([size - 1 for size in self.sizes], dtype=np.int64)
+        for part, value in values.items():
+            choices = self.choices[part]
+            if value not in choices:
+                known = ", ".join(str(choice) for choice in choices)
+                raise ConfigError(f"{self.scenario.name}: {part} {value!r} is not one of: {known}")
+            indices[ACTION_PARTS.index(part)] = choices.index(value)
+        return indices
+
+    @property
+    def out_of_the_box(self) -> NDArray[np.int64]:
+        """Everything local, first mapping, highest clocks: what savings are counted from; index array [6]."""
+        indices = np.array([size - 1 for size in self.sizes], dtype=np.int64)
+        indices[MAPPING] = 0
+        indices[LEVEL] = 0
+        return indices
+
+
+@lru_cache(maxsize=32)
+def _bank(uplink: Uplink, server: ServerModel, seed: int) -> NDArray[np.float32]:
+    bank = np.zeros((BANK_SAMPLES, 4), dtype=np.float32)
+    bank[:, :2] = uplink.bank(BANK_SAMPLES, seed)
+    bank[:, 2] = server.load_bank(BANK_SAMPLES, uplink.step_ms, seed)
+    bank.setflags(write=False)
+    return bank
+
+
+def compile_scenario(scenario: Scenario) -> CostTables:
+    """Turn a scenario into cost tables.
+
+    Raises:
+        ConfigError: a part of the scenario does not exist or does not fit the others; names scenario and field.
+    """
+    card = load_workload(scenario.workload)
+    device = DeviceModel(load_device(scenario.device), card)
+    server = ServerModel(load_server(scenario.server), card)
+    uplink = load_uplink(scenario.uplink)
+    compression = load_compression(scenario.compression)
+    choices = _choices(scenario, device, [cut.name for cut in card.cuts], compression.level_names)
+    cuts = [[cut.name for cut in card.cuts].index(str(name)) for name in choices["cut"]]
+    levels = tuple(compression.level_names.index(str(name)) for name in choices["compression"])
+    clocks = tuple(np.array(choices[part], dtype=np.float64) for part in ("cpu_mhz", "gpu_mhz", "mem_mhz"))
+
+    energy = scenario.objective.energy
+    head = np.stack([_head(device, str(name), clocks, energy)[cuts] for name in choices["mapping"]])
+    idle = np.stack([device.idle_power_mw(*clocks, kind) for kind in (energy, "board")], axis=-1)
+    codec = np.stack([device.codec_power_mw(*clocks, kind) for kind in (energy, "board")], axis=-1)
+    costs = compression.costs(card, levels)
+    send = np.stack(
+        [costs.bytes * 8e-3, costs.encode_ms_ghz, costs.decode_ms, costs.accuracy_lost_points], axis=-1
+    )[cuts]
+    reference = head[0, -1, -1, -1, -1]
+    params = _params(scenario, device, uplink, server, clocks, reference, idle)
+    return CostTables(
+        scenario=scenario,
+        head=np.ascontiguousarray(head, dtype=np.float32),
+        idle=np.ascontiguousarray(idle, dtype=np.float32),
+        codec=np.ascontiguousarray(codec, dtype=np.float32),
+        send=np.ascontiguousarray(send, dtype=np.float32),
+        tail_ms=server.tail_ms[cuts].astype(np.float32),
+        # where the profile knows no CPU clock the encoder is charged as at 1 GHz
+        cpu_ghz=np.where(clocks[0] > 0.0, clocks[0] / 1000.0, 1.0).astype(np.float32),
+        params=params,
+        choices=choices,
+        uplink=uplink,
+        server=server,
+        device=device,
+        reference_latency_ms=float(reference[0]),
+        reference_energy_mj=float(reference[1]),
+        coefficients={
+            **{f"device.{name}": c for name, c in device.coefficients().items()},
+            **{f"uplink.{name}": c for name, c in uplink.evidence().items()},
+            **{f"server.{name}": c for name, c in server.coefficients().items()},
+            **compression.coefficients(),
+        },
+    )
+
+
+def _head(
+    device: DeviceModel, mapping: str, clocks: tuple[NDArray[np.float64], ...], energy: str
+) -> NDArray[np.float64]:
+    latency = device.head_latency_ms(mapping, *clocks)
+    counted = device.head_energy_mj(mapping, *clocks, energy)
+    board = device.head_energy_mj(mapping, *clocks, "board")
+    return np.stack([latency, counted, board], axis=-1)
+
+
+def _choices(
+    scenario: Scenario, device: DeviceModel, cut_names: list[str], level_names: tuple[str, ...]
+) -> dict[str, tuple[str | float, ...]]:
+    axes = scenario.action
+    legal: dict[str, tuple[str | float, ...]] = {
+        "cut": tuple(cut_names),
+        "mapping": device.mappings,
+        "cpu_mhz": device.cpu_mhz,
+        "gpu_mhz": device.gpu_mhz,
+        "mem_mhz": device.mem_mhz,
+        "compression": level_names,
+    }
+    wanted = {
+        "cut": axes.cuts,
+        "mapping": axes.mappings,
+        "cpu_mhz": axes.cpu_mhz,
+        "gpu_mhz": axes.gpu_mhz,
+        "mem_mhz": axes.mem_mhz,
+        "compression": axes.compression,
+    }
+    choices: dict[str, tuple[str | float, ...]] = {}
+    for part, values in wanted.items():
+        if values == "all":
+            choices[part] = legal[part]
+            continue
+        field = {"cut": "cuts", "mapping": "mappings"}.get(part, part)
+        for value in values:
+            if part == "mapping":
+                device.validate_mapping(str(value))
+            elif value not in legal[part]:
+                known = ", ".join(str(v) for v in legal[part])
+                raise ConfigError(f"{scenario.name}: action.{field}: {value!r} is not one of: {known}")
+        order = list(values) if part == "mapping" else [v for v in legal[part] if v in values]
+        choices[part] = tuple(order)
+    if choices["cut"][-1] != cut_names[-1]:
+        raise ConfigError(
+            f"{scenario.name}: action.cuts: must include {cut_names[-1]!r} (everything local): "
+            "it is what a timed-out request falls back on"
+        )
+    return choices
+
+
+def _params(
+    scenario: Scenario,
+    device: DeviceModel,
+    uplink: Uplink,
+    server: ServerModel,
+    clocks: tuple[NDArray[np.float64], ...],
+    reference: NDArray[np.float64],
+    idle: NDArray[np.float64],
+) -> NDArray[np.void]:
+    objective, requests = scenario.objective, scenario.requests
+    params = np.zeros(1, dtype=PARAMS)
+    p = params[0]
+    latency_ms, energy_mj = float(reference[0]), float(reference[1])
+    if objective.cost == "dvfo":
+        # eta*E + (1-eta)*P_max*L over P_max*L_ref: P_max is the power of the out-of-the-box run [mW = mJ/s]
+        energy_mj = float(reference[2])
+    p["latency_weight_per_ms"] = 1.0 / latency_ms
+    p["energy_weight_per_mj"] = 1.0 / energy_mj
+    p["accuracy_weight_per_point"] = objective.accuracy_weight_per_point
+    p["deadline_weight"] = objective.deadline_weight
+    p["eta_low"], p["eta_high"] = objective.eta_range
+    p["poisson"] = requests.arrival == "poisson"
+    p["period_ms"] = requests.period_ms
+    p["deadline_ms"] = requests.deadline_ms
+    p["queue_limit_ms"] = requests.queue_limit_ms
+    p["drop_latency_cost"] = requests.queue_limit_ms / latency_ms
+    p["drop_energy_cost"] = 1.0
+    p["offload_timeout_ms"] = scenario.offload_timeout_ms
+    p["radio_base_mw"] = uplink.radio.transmit_base_mw.value
+    p["radio_mw_per_mbps"] = uplink.radio.transmit_mw_per_mbps.value
+    p["radio_wait_mw"] = uplink.radio.receive_base_mw.value
+    p["answer_ms"] = device.card.answer_bytes * 8e-3 / uplink.downlink_mbps
+    p["cpu_delay_ms"], p["gpu_delay_ms"], p["mem_delay_ms"] = device.effect_delay_ms
+    p["battery_mj"] = scenario.battery.capacity_mj if scenario.battery else np.inf
+    p["bank_step_ms"] = uplink.step_ms
+    p["episode_requests"] = scenario.episode_requests
+    p["server_full_ms"] = max(float(server.tail_ms[0]), 1e-3)
+    _thermal_params(p, scenario, device, clocks)
+    return params
+
+
+def _thermal_params(
+    p: np.void, scenario: Scenario, device: DeviceModel, clocks: tuple[NDArray[np.float64], ...]
+) -> None:
+    law = device.profile.thermal
+    if law is None:
+        p["thermal"] = False
+        p["start_c"] = p["ambient_c"] = scenario.thermal.ambient_c or 25.0
+        p["time_constant_ms"] = 1.0
+        return
+    ambient = law.ambient_c.value if scenario.thermal.ambient_c is None else scenario.thermal.ambient_c
+    p["thermal"] = scenario.thermal.enabled
+    p["ambient_c"] = ambient
+    p["start_c"] = max(law.start_c, ambient)
+    p["resistance_c_per_w"] = law.resistance_c_per_w.value
+    p["time_constant_ms"] = law.time_constant_s.value * 1000.0
+    if len(law.trips) > MAX_TRIPS:
+        raise ConfigError(f"{device.profile.name}: thermal.trips: at most {MAX_TRIPS} are supported")
+    p["n_trips"] = len(law.trips)
+    for i, trip in enumerate(law.trips):
+        axis = clocks[1] if trip.domain == "gpu" else clocks[0]
+        p["trip_c"][i] = trip.temperature_c
+        p["release_c"][i] = trip.release_c
+        p["trip_is_gpu"][i] = trip.domain == "gpu"
+        p["trip_cap_index"][i] = max(int(np.searchsorted(axis, trip.max_mhz, side="right")) - 1, 0)
