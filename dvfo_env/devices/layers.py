@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_env.devices.profile import ClockLaw, LayerTable, Mapping
+from dvfo_env.devices.profile import ClockLaw, Law, LayerTable, Mapping, SegmentTable
 from dvfo_env.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -61,16 +61,18 @@ def uniform_shares(gpu_ms_ghz: float, mem_ms_ghz: float, shape: float, share: Sh
 
 
 def segment_latency_ms(
-    law: ClockLaw | LayerTable, mapping: Mapping, card: WorkloadCard, share: Shares, grid: Grid, where: str
+    law: Law, mapping: Mapping, card: WorkloadCard, share: Shares, grid: Grid, where: str
 ) -> Array:
-    """Time (ms) of every segment, [n_segments, C, G, M]; see `ClockLaw` and `LayerTable` for the formulas.
+    """Time (ms) of every segment, [n_segments, C, G, M]; see `ClockLaw` and the two tables for the formulas.
 
     Raises:
-        ConfigError: a layer table misses a layer of the card; `where` opens the message.
+        ConfigError: a table misses a layer or segment of the card; `where` opens the message.
     """
     shape = (len(share.flops), *np.broadcast_shapes(*(clock.shape for clock in grid)))
     if isinstance(law, LayerTable):
         times = _from_table(law, card, where)
+    elif isinstance(law, SegmentTable):
+        times = _from_segments(law, card, where)
     else:
         times = clock_law_ms(law, mapping, share, grid)
     return np.array(np.broadcast_to(times, shape))
@@ -102,3 +104,11 @@ def _from_table(law: LayerTable, card: WorkloadCard, where: str) -> Array:
                 raise ConfigError(f"{where}.layer_ms: layer {layer!r} of {card.name} is missing")
         times.append(sum(law.layer_ms.get(layer, 0.0) for layer in segment.layers))
     return np.asarray(times, dtype=np.float64)[:, None, None, None]
+
+
+def _from_segments(law: SegmentTable, card: WorkloadCard, where: str) -> Array:
+    ends = card.cut_names[1:]
+    if set(ends) != set(law.segment_ms):
+        odd = sorted(set(ends) ^ set(law.segment_ms))
+        raise ConfigError(f"{where}.segment_ms: cut {odd[0]!r} is missing here or unknown to {card.name}")
+    return np.asarray([law.segment_ms[end] for end in ends], dtype=np.float64)[:, None, None, None]

@@ -97,7 +97,23 @@ class LayerTable(Record):
     fit: Fit
 
 
-Law = Annotated[ClockLaw | LayerTable, Field(discriminator="kind")]
+class SegmentTable(Record):
+    """Measured time of every segment (ms) at one pinned setting; it does not depend on the clocks.
+
+    `segment_ms` is keyed by the name of the cut that ends the segment, one entry for each segment of the
+    card. `split_note` says how a segment's time was found where it was not measured by itself.
+    """
+
+    kind: Literal["segment_table"] = "segment_table"
+    segment_ms: Annotated[dict[str, NonNegative], Field(min_length=1)]
+    evidence: Literal["measured", "fitted", "assumed"]
+    source: str
+    range_ms: tuple[NonNegative, NonNegative] | None = None
+    split_note: str = ""
+    fit: Fit
+
+
+Law = Annotated[ClockLaw | LayerTable | SegmentTable, Field(discriminator="kind")]
 
 
 class CopyCost(Record):
@@ -247,13 +263,13 @@ class DeviceProfile(Record):
                 f"mappings.{name}: {mapping.threads} x {mapping.cluster!r} is more than cores has"
             )
 
-    def _check_law(self, where: str, mapping: str, law: ClockLaw | LayerTable) -> None:
+    def _check_law(self, where: str, mapping: str, law: Law) -> None:
         if mapping not in self.mappings:
             raise ValueError(f"{where}: {mapping!r} is not one of mappings {sorted(self.mappings)}")
-        if isinstance(law, LayerTable):
+        if not isinstance(law, ClockLaw):
             domain = self.cpu if self.mappings[mapping].kind == "cpu" else self.gpu
             if domain is not None and len(domain.mhz) > 1:
-                raise ValueError(f"{where}: a layer table knows one clock, the device has {len(domain.mhz)}")
+                raise ValueError(f"{where}: a table knows one clock, the device has {len(domain.mhz)}")
             return
         parts = (("cpu_ms_ghz", law.cpu_ms_ghz, self.cpu), ("gpu_ms_ghz", law.gpu_ms_ghz, self.gpu))
         for part, coefficient, domain in (*parts, ("mem_ms_ghz", law.mem_ms_ghz, self.memory)):

@@ -7,14 +7,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from dvfo_env.devices.profile import DeviceProfile, LayerTable
+from dvfo_env.devices.profile import DeviceProfile, LayerTable, SegmentTable
 from dvfo_env.schema import Coefficient
 
 
 def coefficients_of(profile: DeviceProfile, workload: str | None = None) -> dict[str, Coefficient]:
     """Coefficients by dotted name; only those `workload` uses where one is given.
 
-    A layer table counts as one coefficient (its sum). Order is that of the file.
+    A table counts as one coefficient (its sum). Order is that of the file.
     """
     found = dict(_walk(profile, ""))
     if workload is None:
@@ -31,7 +31,7 @@ def coefficients_of(profile: DeviceProfile, workload: str | None = None) -> dict
 def _walk(value: Any, path: str) -> Iterator[tuple[str, Coefficient]]:
     if isinstance(value, Coefficient):
         yield path, value
-    elif isinstance(value, LayerTable):
+    elif isinstance(value, LayerTable | SegmentTable):
         yield path, _table_as_coefficient(value)
     elif isinstance(value, BaseModel):
         for field in type(value).model_fields:
@@ -41,13 +41,18 @@ def _walk(value: Any, path: str) -> Iterator[tuple[str, Coefficient]]:
             yield from _walk(item, f"{path}.{key}")
 
 
-def _table_as_coefficient(table: LayerTable) -> Coefficient:
+def _table_as_coefficient(table: LayerTable | SegmentTable) -> Coefficient:
+    if isinstance(table, SegmentTable):
+        times, parts, bounds = table.segment_ms, "segments", table.range_ms
+    else:
+        times, parts, bounds = table.layer_ms, "layers", None
     return Coefficient(
-        value=sum(table.layer_ms.values()),
+        value=sum(times.values()),
         unit="ms",
         evidence=table.evidence,
         source=table.source,
         error_percent=table.fit.error_percent,
         holdout_error_percent=table.fit.holdout_error_percent,
-        note=f"sum of {len(table.layer_ms)} layers; {table.fit.conditions}",
+        range=bounds,
+        note=f"sum of {len(times)} {parts}; {table.fit.conditions}",
     )
