@@ -15,8 +15,8 @@ Series = Sequence[NDArray[np.floating]]
 class SeriesStatistics(Record):
     """Figures of a set of rate series, pooled.
 
-    Quantiles and mean in Mbit/s over all samples; `autocorrelation_1s` and `autocorrelation_5s` are Pearson
-    correlations between a sample and the one 1 s (5 s) later in the same series; `outage_share` is the share of
+    Quantiles and mean in Mbit/s over all samples; `autocorrelation_step`, `_1s` and `_5s` are Pearson
+    correlations between a sample and the one a step, 1 s or 5 s later in the same series; `outage_share` is the share of
     samples below the model's outage threshold, `outage_dwell_s` the mean length of such a stretch in s.
     """
 
@@ -26,6 +26,7 @@ class SeriesStatistics(Record):
     p75_mbps: float
     p95_mbps: float
     mean_mbps: float
+    autocorrelation_step: float
     autocorrelation_1s: float
     autocorrelation_5s: float
     outage_share: float
@@ -44,6 +45,7 @@ def describe(series: Series, step_ms: float, outage_below_mbps: float) -> Series
         p75_mbps=float(quantiles[3]),
         p95_mbps=float(quantiles[4]),
         mean_mbps=float(pooled.mean()),
+        autocorrelation_step=autocorrelation(series, 1),
         autocorrelation_1s=autocorrelation(series, max(1, round(1000.0 / step_ms))),
         autocorrelation_5s=autocorrelation(series, max(1, round(5000.0 / step_ms))),
         outage_share=float(np.mean(pooled < outage_below_mbps)),

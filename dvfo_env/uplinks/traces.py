@@ -196,10 +196,23 @@ def _timed_trace(path: Path, lines: list[tuple[int, str]], step_ms: float | None
                 f"{path}: line {number}: gap of {(times[row] - times[row - 1]) / 1e3:g} s after {times[row - 1] / 1e3:g} s "
                 f"(at most {max_gap_ms / 1e3:g} s allowed); split the file in two before line {number}"
             )
-    spacing = float(np.median(np.diff(times))) if len(times) > 1 else (step_ms or 1000.0)
+    return trace_of_rows(times, rates, step_ms, str(path))
+
+
+def trace_of_rows(
+    times_ms: NDArray[np.float64], rates_mbps: NDArray[np.float64], step_ms: float | None, where: str
+) -> Trace:
+    """A uniform series from rows [n] of rising times in ms and rates in Mbit/s; `where` names them in errors.
+
+    Each rate holds until the next row's time, the last one for one median spacing.
+
+    Raises:
+        TraceError: the rows cover less than one step.
+    """
+    spacing = float(np.median(np.diff(times_ms))) if len(times_ms) > 1 else (step_ms or 1000.0)
     step = spacing if step_ms is None else float(step_ms)
-    edges = np.append(times, times[-1] + spacing)
-    return Trace(_average(edges, rates, step, str(path)), step)
+    edges = np.append(times_ms, times_ms[-1] + spacing)
+    return Trace(_average(edges, rates_mbps, step, where), step)
 
 
 def _is_header(text: str) -> bool:
