@@ -32,12 +32,7 @@ class ShortNamesHook(BuildHookInterface):  # type: ignore[type-arg]
         """Fill `.links/` (editable) or the wheel's file map (standard)."""
         root = Path(self.root)
         if version == "editable":
-            links = root / ".links"
-            links.mkdir(exist_ok=True)
-            for old in links.iterdir():
-                old.unlink()
-            for folder, name in SHIPPED_AS.items():
-                (links / name).symlink_to(Path("..") / folder)
+            _link(root / ".links")
             return
         for folder, name in SHIPPED_AS.items():
             source = root / folder
@@ -46,3 +41,15 @@ class ShortNamesHook(BuildHookInterface):  # type: ignore[type-arg]
                 if file.is_file() and "__pycache__" not in file.parts:
                     target = name if source.is_file() else f"{name}/{file.relative_to(source).as_posix()}"
                     build_data["force_include"][str(file)] = target
+
+
+def _link(links: Path) -> None:
+    """Make `links` hold one relative link per import name; what is right already stays untouched."""
+    links.mkdir(exist_ok=True)
+    wanted = {name: Path("..") / folder for folder, name in SHIPPED_AS.items()}
+    for old in links.iterdir():
+        if not old.is_symlink() or wanted.get(old.name) != old.readlink():
+            old.unlink()
+    for name, target in wanted.items():
+        if not (links / name).is_symlink():
+            (links / name).symlink_to(target)
