@@ -72,7 +72,7 @@ class PowerModel:
     def one_core_mw(self, grid: Grid, energy: EnergyDefinition) -> Array:
         """Power that one busy core of the out-of-the-box mapping's cluster adds, broadcasts to [C, G, M]."""
         cluster = self._profile.mappings[self._profile.out_of_the_box].cluster
-        return self._core(self.terms(energy).cores[cluster], grid)
+        return self._cores(self.terms(energy).cores[cluster], 1, grid)
 
     def segment_parts_mj(
         self, mapping: Mapping, time_ms: Array, traffic: Array | None, grid: Grid, energy: EnergyDefinition
@@ -85,7 +85,7 @@ class PowerModel:
         terms = self.terms(energy)
         seconds = time_ms / 1000.0
         parts = {"idle": seconds * self.idle_mw(grid, energy)}
-        parts["cpu"] = seconds * mapping.threads * self._core(terms.cores[mapping.cluster], grid)
+        parts["cpu"] = seconds * self._cores(terms.cores[mapping.cluster], mapping.threads, grid)
         parts["gpu"] = np.zeros_like(seconds)
         parts["memory"] = np.zeros_like(seconds)
         if mapping.kind == "gpu" and terms.gpu is not None:
@@ -97,13 +97,17 @@ class PowerModel:
             parts["memory"] = np.where(time_ms > 0.0, energy_mj * traffic[:, None, None, None], 0.0)
         return parts
 
-    def _core(self, core: CorePower, grid: Grid) -> Array:
-        reference = core.reference_mhz if self._profile.cpu else None
-        return core.core_mw.value * clock_factor(self._profile.power.cpu_voltage, grid[0], reference)
+    def _cores(self, power: CorePower, busy: int, grid: Grid) -> Array:
+        reference = power.reference_mhz if self._profile.cpu else None
+        level = value_of(power.cluster_mw) + busy * power.core_mw.value
+        return level * clock_factor(self._profile.power.cpu_voltage, grid[0], reference)
 
     def _quiet(self, grid: Grid, terms: PowerTerms) -> Array:
         _, gpu, mem = grid
-        power: Array = terms.base_mw.value + value_of(terms.mem_clock_mw_per_ghz) * mem
+        power: Array = np.full_like(mem, terms.base_mw.value)
+        if terms.mem_idle_mw is not None and self._profile.memory is not None:
+            ghz = np.asarray(self._profile.memory.mhz) / 1000.0
+            power = power + np.interp(mem, ghz, [step.value for step in terms.mem_idle_mw])
         if terms.gpu is not None and terms.gpu.idle_mw is not None:
             power = power + terms.gpu.idle_mw.value * clock_factor(
                 terms.gpu.voltage, gpu, terms.gpu.reference_mhz

@@ -131,12 +131,14 @@ class VoltageCurve(Record):
 
 
 class CorePower(Record):
-    """Power of one busy core of a cluster (mW) at `reference_mhz`; elsewhere it scales with f V(f)^2.
+    """Power that n busy cores of a cluster add (mW) at `reference_mhz`: cluster_mw + n * core_mw.
 
-    Where the device has no CPU clock, or `reference_mhz` is None, it does not scale.
+    `cluster_mw` is what the first busy core wakes besides itself. Elsewhere both scale with f V(f)^2; where
+    the device has no CPU clock, or `reference_mhz` is None, they do not scale.
     """
 
     core_mw: Coefficient
+    cluster_mw: Coefficient | None = None
     reference_mhz: Positive | None = None
 
 
@@ -154,15 +156,16 @@ class GpuPower(Record):
 
 
 class PowerTerms(Record):
-    """One sum of rails as a function of clocks and load:
+    """One sum of rails as a function of clocks and load (mW):
 
-    P = base + mem_clock * f_mem + cores * core_mw * fV^2 + activity * busy_mw * fV^2 + traffic * GB/s   [mW]
+    P = base + mem_idle(f_mem) + (cluster + n core) * fV^2 + activity * busy * fV^2 + traffic * GB/s
 
-    `activity` is a factor per workload (1 where it is not listed).
+    `mem_idle_mw` has one entry per memory clock: what that clock adds while the device waits, above the
+    lowest one (linear in between). `activity` is a factor per workload (1 where it is not listed).
     """
 
     base_mw: Coefficient
-    mem_clock_mw_per_ghz: Coefficient | None = None
+    mem_idle_mw: tuple[Coefficient, ...] | None = None
     cores: dict[str, CorePower]
     gpu: GpuPower | None = None
     traffic_mw_per_gbs: Coefficient | None = None
@@ -241,6 +244,11 @@ class DeviceProfile(Record):
             )
         for name, mapping in self.mappings.items():
             self._check_mapping(name, mapping)
+        points = len(self.memory.mhz) if self.memory else 0
+        for terms in (self.power.board, self.power.rails):
+            if terms and terms.mem_idle_mw is not None and len(terms.mem_idle_mw) != points:
+                found = len(terms.mem_idle_mw)
+                raise ValueError(f"power: mem_idle_mw has {found} entries for {points} memory clocks")
         for workload, laws in self.latency.items():
             for mapping_name, law in laws.items():
                 self._check_law(f"latency.{workload}.{mapping_name}", mapping_name, law)

@@ -39,6 +39,9 @@ def _walk(value: Any, path: str) -> Iterator[tuple[str, Coefficient]]:
     elif isinstance(value, dict):
         for key, item in value.items():
             yield from _walk(item, f"{path}.{key}")
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from _walk(item, f"{path}.{index}")
 
 
 def _table_as_coefficient(table: LayerTable | SegmentTable) -> Coefficient:
