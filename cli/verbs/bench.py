@@ -1,0 +1,47 @@
+"""Measure speed on this machine: of the environment (beside CartPole), of the exact searches, of training.
+
+Examples:
+    dvfo bench env         steps a second, batched and scalar, and the time to the first step
+    dvfo bench oracle      milliseconds a decision of the clairvoyant, of the bound; best fixed action
+    dvfo bench train       steps a second, share of the environment and peak memory of a short training run
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from dvfo_cli.output import print_json, print_table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `dvfo bench`."""
+    parser.add_argument("what", choices=("env", "oracle", "train"), help="which speed")
+    parser.add_argument("--scenario", default="default", help="shipped name or .yaml file; default: default")
+    parser.add_argument("--agent", choices=("ppo", "sac"), default="ppo", help="for train; default: ppo")
+    parser.add_argument("--minutes", type=float, default=0.5, help="for train: how long; default: 0.5")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure and print."""
+    result = _measure(arguments)
+    if arguments.json:
+        print_json(result)
+        return 0
+    print_table(("figure", arguments.what), list(result.items()))
+    return 0
+
+
+def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    if arguments.what == "env":
+        from dvfo_benchmarks.env import bench_env
+
+        return bench_env(arguments.scenario)
+    if arguments.what == "oracle":
+        from dvfo_benchmarks.oracle import bench_oracle
+
+        return bench_oracle(arguments.scenario)
+    from dvfo_benchmarks.train import bench_train
+
+    return bench_train(arguments.scenario, agent=arguments.agent, minutes=arguments.minutes)
