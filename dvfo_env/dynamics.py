@@ -14,9 +14,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from dvfo_env.compiled import inline_kernel, kernel
 from dvfo_env.observation import observe
 from dvfo_env.state import (
     ACCURACY_LOST,
@@ -56,7 +56,7 @@ _SMOOTHING = 0.3
 _FLOOR_MBPS = 2.0**-10  # what a transfer that moved nothing is remembered as
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inline_kernel()  # type: ignore[untyped-decorator]
 def mix(stream: np.uint64, draw: int) -> np.uint64:
     """Number `draw` of a counter-based random stream (splitmix64, Steele et al. 2014)."""
     z = stream + np.uint64(draw + 1) * _GOLDEN
@@ -65,13 +65,13 @@ def mix(stream: np.uint64, draw: int) -> np.uint64:
     return z ^ (z >> _S31)
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inline_kernel()  # type: ignore[untyped-decorator]
 def uniform(stream: np.uint64, draw: int) -> float:
     """Number `draw` of the stream as a float in [0, 1)."""
     return np.float64(mix(stream, draw) >> _S11) * (1.0 / 9007199254740992.0)
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inline_kernel()  # type: ignore[untyped-decorator]
 def gap_ms(stream: np.uint64, request: int, p: Any) -> float:
     """Time between the arrivals of `request` and the next one."""
     if p.poisson == 0:
@@ -79,26 +79,26 @@ def gap_ms(stream: np.uint64, request: int, p: Any) -> float:
     return -p.period_ms * np.log(1.0 - uniform(stream, _FIRST_GAP + request))
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inline_kernel()  # type: ignore[untyped-decorator]
 def drop_cost(eta: float, p: Any) -> float:
     """Cost of a request that is never answered."""
     return eta * p.drop_energy_cost + (1.0 - eta) * p.drop_latency_cost + p.deadline_weight
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@inline_kernel()  # type: ignore[untyped-decorator]
 def transfer(
     bank: NDArray[np.float32], offset: int, step_ms: float, start_ms: float, kilobit: float, limit_ms: float
 ) -> tuple[float, float]:
     """Send `kilobit` from wall time `start_ms` on; (duration in ms, kilobit sent), cut off at `limit_ms`."""
     if kilobit <= 0.0:
         return 0.0, 0.0
-    length = bank.shape[0]
+    wrap = bank.shape[0] - 1  # the length is a power of two
     step = int(start_ms / step_ms)
     left = kilobit
     spent = 0.0
     room = (step + 1) * step_ms - start_ms
     while True:
-        rate = bank[(offset + step) % length, 0]  # Mbit/s = kilobit per ms
+        rate = bank[(offset + step) & wrap, 0]  # Mbit/s = kilobit per ms
         if rate * room >= left:
             spent += left / rate
             if spent > limit_ms:
@@ -112,7 +112,7 @@ def transfer(
         step += 1
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inline_kernel()  # type: ignore[untyped-decorator]
 def capped(s: Any, p: Any, cpu: int, gpu: int) -> tuple[int, int]:
     """CPU and GPU clock indices after the caps of the trip points that hold."""
     for i in range(p.n_trips):
@@ -124,7 +124,7 @@ def capped(s: Any, p: Any, cpu: int, gpu: int) -> tuple[int, int]:
     return cpu, gpu
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@inline_kernel()  # type: ignore[untyped-decorator]
 def run_head(
     head: Any, s: Any, p: Any, mapping: int, cut: int, cpu: int, gpu: int, mem: int
 ) -> tuple[float, float, float, float, float, float]:
@@ -147,13 +147,13 @@ def run_head(
                 best, delay = 2, p.mem_delay_ms
             if best < 0:
                 break
-            row = head[mapping, cut, c, g, m]
+            whole_ms = head[mapping, cut, c, g, m, 0]
             share = left
-            if row[0] > 0.0:
-                share = min(left, (delay - at_ms) / row[0])
-            at_ms += share * row[0]
-            counted_mj += share * row[1]
-            board_mj += share * row[2]
+            if whole_ms > 0.0:
+                share = min(left, (delay - at_ms) / whole_ms)
+            at_ms += share * whole_ms
+            counted_mj += share * head[mapping, cut, c, g, m, 1]
+            board_mj += share * head[mapping, cut, c, g, m, 2]
             left -= share
             if left <= 1e-12:
                 return at_ms, counted_mj, board_mj, 0.0, 0.0, 0.0
@@ -163,11 +163,17 @@ def run_head(
                 g = gpu
             else:
                 m = mem
-    row = head[mapping, cut, cpu, gpu, mem]
-    return at_ms, counted_mj, board_mj, left * row[0], left * row[1], left * row[2]
+    return (
+        at_ms,
+        counted_mj,
+        board_mj,
+        left * head[mapping, cut, cpu, gpu, mem, 0],
+        left * head[mapping, cut, cpu, gpu, mem, 1],
+        left * head[mapping, cut, cpu, gpu, mem, 2],
+    )
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@inline_kernel()  # type: ignore[untyped-decorator]
 def outcome(
     head: Any,
     idle: Any,
@@ -223,7 +229,7 @@ def outcome(
             bank, s.offset, p.bank_step_ms, start_ms, send[cut, level, 0], p.offload_timeout_ms
         )
         radio_mj = (p.radio_base_mw * send_ms + p.radio_mw_per_mbps * sent) * 1e-3
-        arrived = (s.offset + int(s.arrival_ms / p.bank_step_ms)) % bank.shape[0]
+        arrived = (s.offset + int(s.arrival_ms / p.bank_step_ms)) & (bank.shape[0] - 1)
         network_ms = float(bank[arrived, 1])
         server_ms = tail_ms[cut] * bank[arrived, 2] + send[cut, level, 2]
         receive_ms = p.answer_ms
@@ -278,7 +284,7 @@ def outcome(
     return cost
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel()  # type: ignore[untyped-decorator]
 def begin_episode(s: Any, stream: np.uint64, p: Any, bank_length: int, top: NDArray[np.int64]) -> None:
     """Put state record `s` at the start of the episode with random stream `stream`; clocks at their highest."""
     s.stream = stream
@@ -302,7 +308,7 @@ def begin_episode(s: Any, stream: np.uint64, p: Any, bank_length: int, top: NDAr
     s.trips = 0
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inline_kernel()  # type: ignore[untyped-decorator]
 def remember_transfer(s: Any, p: Any, bank: Any, tail_ms: Any, cut: int, out: Any) -> None:
     """What the device learns about the uplink and the server from the request it has just sent."""
     rate_log2 = np.log2(max(float(out[SEEN_MBPS]), _FLOOR_MBPS))
@@ -317,13 +323,13 @@ def remember_transfer(s: Any, p: Any, bank: Any, tail_ms: Any, cut: int, out: An
     if out[TIMED_OUT] > 0.0:
         s.timeouts += 1
     else:
-        arrived = (s.offset + int(s.arrival_ms / p.bank_step_ms)) % bank.shape[0]
+        arrived = (s.offset + int(s.arrival_ms / p.bank_step_ms)) & (bank.shape[0] - 1)
         s.timeouts = 0
         s.rtt_ms = bank[arrived, 1]
         s.server_factor = bank[arrived, 2]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@inline_kernel()  # type: ignore[untyped-decorator]
 def advance(
     idle: Any, tail_ms: Any, p: Any, bank: Any, s: Any, cut: int, mem: int, last: int, out: NDArray[np.float32]
 ) -> int:
@@ -370,7 +376,7 @@ def advance(
     return 1 if s.request >= p.episode_requests else 0
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel()  # type: ignore[untyped-decorator]
 def reset_batch(
     p_array: Any, bank: Any, top: Any, states: Any, streams: NDArray[np.uint64], observations: Any
 ) -> None:
@@ -381,7 +387,7 @@ def reset_batch(
         observe(states[i], p, top[CPU], top[GPU], top[MEM], observations[i])
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel()  # type: ignore[untyped-decorator]
 def step_batch(
     head: Any,
     idle: Any,
@@ -427,7 +433,8 @@ def step_batch(
         ends[i] = end
         observe(s, p, top[CPU], top[GPU], top[MEM], observations[i])
         if end > 0 and autoreset:
-            final_observations[i] = observations[i]
+            for column in range(observations.shape[1]):
+                final_observations[i, column] = observations[i, column]
             begin_episode(s, mix(s.stream, _NEXT_EPISODE), p, bank.shape[0], top)
             observe(s, p, top[CPU], top[GPU], top[MEM], observations[i])
     return -1

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from dvfo_env.compiled import inline_kernel
 from dvfo_env.tables import MAX_TRIPS
 
 
@@ -54,13 +54,13 @@ FEATURES = (
 OBSERVATION_SIZE = len(FEATURES)
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inline_kernel()  # type: ignore[untyped-decorator]
 def clip_unit(value: float, low: float) -> float:
     """`value` limited to [low, 1]."""
     return min(max(value, low), 1.0)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@inline_kernel()  # type: ignore[untyped-decorator]
 def observe(s: Any, p: Any, top_cpu: int, top_gpu: int, top_mem: int, row: NDArray[np.float32]) -> None:
     """Write the observation of state record `s` into `row` float32 [OBSERVATION_SIZE]."""
     row[0] = clip_unit((s.now_ms - s.arrival_ms) / p.queue_limit_ms, 0.0)

@@ -24,7 +24,7 @@ from dvfo_env.workloads import load_workload
 ACTION_PARTS = ("cut", "mapping", "cpu_mhz", "gpu_mhz", "mem_mhz", "compression")
 CUT, MAPPING, CPU, GPU, MEM, LEVEL = range(len(ACTION_PARTS))
 
-#: Length of the bank of uplink, RTT and server-load samples that episodes start in at random [samples].
+#: Length of the bank of uplink, RTT and server-load samples that episodes start in at random; a power of two.
 BANK_SAMPLES = 1 << 18
 
 MAX_TRIPS = 4
@@ -64,7 +64,8 @@ PARAMS = np.dtype(
         ("battery_mj", "f8"),  # infinity where there is none
         ("bank_step_ms", "f8"),
         ("episode_requests", "i8"),
-        ("server_full_ms", "f8"),  # unloaded server, everything remote: scales the observation
+        ("wait_floor_mw", "f8"),  # least counted power of waiting over all clocks
+        ("slowest_ms", "f8"),  # slowest head and encoding of all: how far ahead a search has to look
     ]
 )
 
@@ -186,7 +187,11 @@ def compile_scenario(scenario: Scenario) -> CostTables:
         [costs.bytes * 8e-3, costs.encode_ms_ghz, costs.decode_ms, costs.accuracy_lost_points], axis=-1
     )[cuts]
     reference = head[0, -1, -1, -1, -1]
-    params = _params(scenario, device, uplink, server, clocks, reference, idle)
+    # where the profile knows no CPU clock the encoder is charged as at 1 GHz
+    cpu_ghz = np.where(clocks[0] > 0.0, clocks[0] / 1000.0, 1.0)
+    params = _params(scenario, device, uplink, clocks, reference)
+    params["wait_floor_mw"] = idle[..., 0].min()
+    params["slowest_ms"] = head[..., 0].max() + send[..., 1].max() / cpu_ghz.min()
     return CostTables(
         scenario=scenario,
         head=np.ascontiguousarray(head, dtype=np.float32),
@@ -194,8 +199,7 @@ def compile_scenario(scenario: Scenario) -> CostTables:
         codec=np.ascontiguousarray(codec, dtype=np.float32),
         send=np.ascontiguousarray(send, dtype=np.float32),
         tail_ms=server.tail_ms[cuts].astype(np.float32),
-        # where the profile knows no CPU clock the encoder is charged as at 1 GHz
-        cpu_ghz=np.where(clocks[0] > 0.0, clocks[0] / 1000.0, 1.0).astype(np.float32),
+        cpu_ghz=cpu_ghz.astype(np.float32),
         params=params,
         choices=choices,
         uplink=uplink,
@@ -267,10 +271,8 @@ def _params(
     scenario: Scenario,
     device: DeviceModel,
     uplink: Uplink,
-    server: ServerModel,
     clocks: tuple[NDArray[np.float64], ...],
     reference: NDArray[np.float64],
-    idle: NDArray[np.float64],
 ) -> NDArray[np.void]:
     objective, requests = scenario.objective, scenario.requests
     params = np.zeros(1, dtype=PARAMS)
@@ -299,7 +301,6 @@ def _params(
     p["battery_mj"] = scenario.battery.capacity_mj if scenario.battery else np.inf
     p["bank_step_ms"] = uplink.step_ms
     p["episode_requests"] = scenario.episode_requests
-    p["server_full_ms"] = max(float(server.tail_ms[0]), 1e-3)
     _thermal_params(p, scenario, device, clocks)
     return params
 

@@ -35,7 +35,7 @@ def device(
     core = {"core_mw": coefficient(900.0), "reference_mhz": 2000.0}
     board: dict[str, Any] = {"base_mw": coefficient(1500.0), "cores": {"big": core}, "fit": fit}
     if memory:
-        board["mem_clock_mw_per_ghz"] = coefficient(900.0)
+        board["mem_idle_mw"] = [coefficient(150.0 * i) for i in range(points)]
     mappings = {"cpu4": {"kind": "cpu", "cluster": "big", "threads": 4}}
     laws: dict[str, Any] = {"cpu4": cpu_law}
     if gpu:

@@ -21,9 +21,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from dvfo_env.compiled import inline_kernel, kernel
 from dvfo_env.dynamics import begin_episode, drop_cost, gap_ms, transfer
 from dvfo_env.oracle.clairvoyant import best_rate, remainder_floor
 from dvfo_env.simulator import TRAINING_BANK_SEED, stream_of_seed
@@ -31,7 +31,7 @@ from dvfo_env.state import STATE
 from dvfo_env.tables import CostTables
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@inline_kernel()  # type: ignore[untyped-decorator]
 def send_floor(
     bank: Any, offset: int, step_ms: float, earliest_ms: float, free_ms: float, kilobit: float,
     latency_weight: float, power_weight: float, limit_ms: float, wait_ms: float,
@@ -62,7 +62,7 @@ def send_floor(
         # a transfer that ends at this sample, found backwards
         left, at = kilobit, step - 1
         while at >= 0 and edge_ms - at * step_ms <= limit_ms + step_ms:
-            moved = bank[(offset + at) % bank.shape[0], 0] * step_ms
+            moved = bank[(offset + at) & (bank.shape[0] - 1), 0] * step_ms
             if moved >= left:
                 begin_ms = (at + 1) * step_ms - left / (moved / step_ms)
                 if begin_ms >= earliest_ms:
@@ -80,7 +80,7 @@ def send_floor(
     return best, end_ms
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel()  # type: ignore[untyped-decorator]
 def request_bound(
     head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, bank: Any, s: Any,
     linear_floor: Any, fastest_ms: Any, floors: Any,
@@ -94,12 +94,11 @@ def request_bound(
     latency_weight = (1.0 - s.eta) * p.latency_weight_per_ms
     arrival_ms = s.arrival_ms
     delay_ms = max(p.cpu_delay_ms, p.gpu_delay_ms, p.mem_delay_ms)
-    arrived = (s.offset + int(arrival_ms / p.bank_step_ms)) % bank.shape[0]
-    slowest_ms = head[:, last, 0, 0, 0, 0].max() + send[:, :, 1].max() / cpu_ghz[0]
+    arrived = (s.offset + int(arrival_ms / p.bank_step_ms)) & (bank.shape[0] - 1)
     # sending may begin late: at worst after the whole queue limit
-    end_ms = arrival_ms + p.queue_limit_ms + slowest_ms + p.offload_timeout_ms
+    end_ms = arrival_ms + p.queue_limit_ms + p.slowest_ms + p.offload_timeout_ms
     rate = best_rate(bank, s.offset, p.bank_step_ms, arrival_ms, end_ms)
-    remainder_floor(send, tail_ms, p, bank, s, cpu_ghz[-1], idle[:, :, :, 0].min(), rate, floors)
+    remainder_floor(send, tail_ms, p, bank, s, cpu_ghz[-1], p.wait_floor_mw, rate, floors)
     best = drop_cost(s.eta, p)
     for u in range(head.shape[0]):
         for cut in range(last, -1, -1):
@@ -162,17 +161,13 @@ def request_bound(
     return best
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel()  # type: ignore[untyped-decorator]
 def _bound_episodes(
     head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p_array: Any, bank: Any,
     top: Any, states: Any, streams: NDArray[np.uint64], costs: NDArray[np.float64],
+    linear_floor: Any, fastest_ms: Any, floors: Any,
 ) -> None:  # fmt: skip
     p = p_array[0]
-    fastest_ms, linear_floor = np.empty(head.shape[:2]), np.empty(head.shape[:2])
-    floors = np.empty(send.shape[:2])
-    for u in range(head.shape[0]):
-        for k in range(head.shape[1]):
-            fastest_ms[u, k] = head[u, k, :, :, :, 0].min()
     for episode in range(states.shape[0]):
         s = states[episode]
         begin_episode(s, streams[episode], p, bank.shape[0], top)
@@ -185,8 +180,10 @@ def _bound_episodes(
                     for c in range(head.shape[2]):
                         for g in range(head.shape[3]):
                             for m in range(head.shape[4]):
-                                row = head[u, k, c, g, m]
-                                least = min(least, energy_weight * row[1] + latency_weight * row[0])
+                                least = min(
+                                    least,
+                                    energy_weight * head[u, k, c, g, m, 1] + latency_weight * head[u, k, c, g, m, 0],
+                                )
                     linear_floor[u, k] = least
         for request in range(costs.shape[1]):
             s.now_ms = s.arrival_ms
@@ -208,5 +205,10 @@ def bound_costs(
     states = np.zeros(len(streams), dtype=STATE)
     costs = np.zeros((len(streams), tables.scenario.episode_requests))
     top = np.array(tables.sizes, dtype=np.int64) - 1
-    _bound_episodes(*tables.arrays, tables.bank(bank_seed), top, states, streams, costs)
+    fastest_ms = tables.head[..., 0].min(axis=(2, 3, 4)).astype(np.float64)
+    linear_floor = np.empty_like(fastest_ms)
+    floors = np.empty(tables.send.shape[:2])
+    _bound_episodes(
+        *tables.arrays, tables.bank(bank_seed), top, states, streams, costs, linear_floor, fastest_ms, floors
+    )
     return costs

@@ -17,9 +17,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from dvfo_env.compiled import inline_kernel, kernel
 from dvfo_env.dynamics import capped, outcome, run_head
 from dvfo_env.simulator import Simulator
 from dvfo_env.state import OUTCOME
@@ -28,23 +28,23 @@ from dvfo_env.tables import CPU, CUT, GPU, LEVEL, MAPPING, MEM
 _SLACK = 1e-9  # costs are float64; a tie broken either way costs the same
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@inline_kernel()  # type: ignore[untyped-decorator]
 def best_rate(bank: Any, offset: int, step_ms: float, start_ms: float, end_ms: float) -> float:
     """Highest rate of the bank, Mbit/s, between two wall times."""
     best = 0.0
     for step in range(int(start_ms / step_ms), int(end_ms / step_ms) + 1):
-        best = max(best, bank[(offset + step) % bank.shape[0], 0])
+        best = max(best, bank[(offset + step) & (bank.shape[0] - 1), 0])
     return best
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel()  # type: ignore[untyped-decorator]
 def remainder_floor(
     send: Any, tail_ms: Any, p: Any, bank: Any, s: Any, cpu_ghz_max: float, wait_mw: float, rate: float, out: Any
 ) -> None:
     """For every (cut, level) a floor of what follows the head, float64 [K, Z]; the last cut is not written."""
     energy_weight = s.eta * p.energy_weight_per_mj * 1e-3  # per mW * ms
     latency_weight = (1.0 - s.eta) * p.latency_weight_per_ms
-    arrived = (s.offset + int(s.arrival_ms / p.bank_step_ms)) % bank.shape[0]
+    arrived = (s.offset + int(s.arrival_ms / p.bank_step_ms)) & (bank.shape[0] - 1)
     given_up = latency_weight * p.offload_timeout_ms
     for cut in range(send.shape[0] - 1):
         for level in range(send.shape[1]):
@@ -65,7 +65,7 @@ def remainder_floor(
             out[cut, level] = floor
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel()  # type: ignore[untyped-decorator]
 def best_action(
     head: Any,
     idle: Any,
@@ -79,7 +79,6 @@ def best_action(
     s: Any,
     group_ms: Any,
     group_mj: Any,
-    wait_floor_mw: float,
     floors: Any,
     scratch: Any,
     action: NDArray[np.int64],
@@ -93,12 +92,9 @@ def best_action(
     cpu_top, gpu_top = capped(s, p, top[CPU], top[GPU])
     energy_weight = s.eta * p.energy_weight_per_mj
     latency_weight = (1.0 - s.eta) * p.latency_weight_per_ms
-    slowest_ms = 0.0
-    for u in range(head.shape[0]):
-        slowest_ms = max(slowest_ms, head[u, last, 0, 0, 0, 0])
-    end_ms = s.now_ms + slowest_ms + p.offload_timeout_ms + send[:, :, 1].max() / cpu_ghz[0]
+    end_ms = s.now_ms + p.slowest_ms + p.offload_timeout_ms
     rate = best_rate(bank, s.offset, p.bank_step_ms, s.now_ms, end_ms)
-    remainder_floor(send, tail_ms, p, bank, s, cpu_ghz[-1], wait_floor_mw, rate, floors)
+    remainder_floor(send, tail_ms, p, bank, s, cpu_ghz[-1], p.wait_floor_mw, rate, floors)
     waited = latency_weight * (s.now_ms - s.arrival_ms)
     best = np.inf
     # a good start: the clocks in force
@@ -144,23 +140,16 @@ def best_action(
     return best
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel()  # type: ignore[untyped-decorator]
 def _search_batch(
     head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p_array: Any,
-    bank: Any, top: Any, states: Any, actions: NDArray[np.int64], costs: NDArray[np.float64], scratch: Any,
+    bank: Any, top: Any, states: Any, actions: NDArray[np.int64], costs: NDArray[np.float64],
+    group_ms: Any, group_mj: Any, floors: Any, scratch: Any,
 ) -> None:  # fmt: skip
-    shape = head.shape[:2]
-    group_ms, group_mj = np.empty(shape), np.empty(shape)
-    for u in range(shape[0]):
-        for k in range(shape[1]):
-            group_ms[u, k] = head[u, k, :, :, :, 0].min()
-            group_mj[u, k] = head[u, k, :, :, :, 1].min()
-    wait_floor_mw = idle[:, :, :, 0].min()
-    floors = np.empty(send.shape[:2])
     for i in range(states.shape[0]):
         costs[i] = best_action(
             head, idle, codec, send, tail_ms, cpu_ghz, p_array[0], bank, top, states[i],
-            group_ms, group_mj, wait_floor_mw, floors, scratch, actions[i],
+            group_ms, group_mj, floors, scratch, actions[i],
         )  # fmt: skip
 
 
@@ -171,8 +160,17 @@ def clairvoyant_actions(simulator: Simulator) -> tuple[NDArray[np.int64], NDArra
     """
     actions = np.zeros((simulator.n, len(simulator.top)), dtype=np.int64)
     costs = np.zeros(simulator.n)
-    scratch = np.zeros(len(OUTCOME), dtype=np.float32)
+    tables = simulator.tables
     _search_batch(
-        *simulator.tables.arrays, simulator.bank, simulator.top, simulator.states, actions, costs, scratch
+        *tables.arrays,
+        simulator.bank,
+        simulator.top,
+        simulator.states,
+        actions,
+        costs,
+        tables.head[..., 0].min(axis=(2, 3, 4)),
+        tables.head[..., 1].min(axis=(2, 3, 4)),
+        np.empty(tables.send.shape[:2]),
+        np.zeros(len(OUTCOME), dtype=np.float32),
     )
     return actions, costs

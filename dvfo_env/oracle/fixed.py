@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from dvfo_env.compiled import kernel
 from dvfo_env.dynamics import advance, begin_episode, outcome
 from dvfo_env.oracle.bound import bound_costs
 from dvfo_env.simulator import TRAINING_BANK_SEED, stream_of_seed
@@ -28,7 +28,7 @@ class FixedSearch(NamedTuple):
     requests_simulated: int
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel()  # type: ignore[untyped-decorator]
 def _run_fixed(
     head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, bank: Any, top: Any,
     s: Any, streams: NDArray[np.uint64], to_come: NDArray[np.float64], limit: float,
@@ -57,15 +57,14 @@ def _run_fixed(
     return total, simulated
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel()  # type: ignore[untyped-decorator]
 def _search_fixed(
     head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p_array: Any, bank: Any, top: Any,
     states: Any, streams: NDArray[np.uint64], to_come: NDArray[np.float64], order: NDArray[np.int64],
-    best_action: NDArray[np.int64], out: Any,
+    best_action: NDArray[np.int64], action: NDArray[np.int64], out: Any,
 ) -> tuple[float, int]:  # fmt: skip
     p = p_array[0]
     best, simulated = np.inf, 0
-    action = np.zeros(top.shape[0], dtype=np.int64)
     last = head.shape[1] - 1
     for at in range(order.shape[0]):
         code = order[at]
@@ -80,7 +79,8 @@ def _search_fixed(
         simulated += steps
         if total < best:
             best = total
-            best_action[:] = action
+            for part in range(top.shape[0]):
+                best_action[part] = action[part]
     return best, simulated
 
 
@@ -108,6 +108,7 @@ def best_fixed_action(
         to_come,
         order,
         action,
+        np.zeros_like(action),
         np.zeros(len(OUTCOME), dtype=np.float32),
     )
     return FixedSearch(action, total / floor.size, tables.joint_actions, simulated)
