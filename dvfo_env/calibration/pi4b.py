@@ -259,10 +259,12 @@ def _law(total: Coefficient, shape: ClockShape) -> ClockLaw:
             unit="ms GHz",
             evidence="fitted" if measured else "assumed",
             source=f"{total.source}; {POSE_SOURCE}",
-            error_percent=shape.error_percent,
-            holdout_error_percent=shape.holdout_error_percent,
+            error_percent=shape.error_percent if measured else None,
+            holdout_error_percent=shape.holdout_error_percent if measured else None,
             range=(round(low * (1.0 - shape.fixed_share) * _TABLE_GHZ, 3), round(high * _TABLE_GHZ, 3)),
-            note="; ".join(filter(None, ("time at 1.8 GHz; the errors are the pose network's", total.note))),
+            note="; ".join(
+                filter(None, ("from the time at 1.8 GHz; errors: the pose network's", total.note))
+            ),
         ),
         split_note="the fixed part is split by operations, the rest by FLOPs; no layer was timed: assumed",
         fit=Fit(
