@@ -1,0 +1,200 @@
+"""Fit a profile or an uplink model to raw measurements and report how well it fits.
+
+Examples:
+    dvfo calibrate tx2 --measurements DIR              the report: points, fit error, hold-out error
+    dvfo calibrate tx2 --measurements DIR --check      also compare with the shipped profile
+    dvfo calibrate tx2 --measurements DIR --out HERE   also write the profile
+    dvfo calibrate uplink TRACES --name my-lte --out HERE     a model of your own traces
+    dvfo calibrate uplink --measurements DIR --check   the shipped uplink models
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from dvfo_cli.output import print_json, print_note, print_table
+
+Rows = list[dict[str, Any]]
+
+#: Relative difference below which a refitted figure counts as the shipped one.
+SAME = 1e-3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `dvfo calibrate`."""
+    parser.add_argument("what", choices=("tx2", "pi4b", "phone", "servers", "uplink"), help="what to fit")
+    parser.add_argument(
+        "traces", nargs="*", help="for uplink: your own trace files or folder; without, the shipped models"
+    )
+    parser.add_argument(
+        "--measurements",
+        metavar="DIR",
+        default=os.environ.get("DVFO_MEASUREMENTS"),
+        help="folder of raw measurements, not part of the project; default: $DVFO_MEASUREMENTS",
+    )
+    parser.add_argument("--name", default="my-uplink", help="for your own traces: name of the model")
+    parser.add_argument("--out", metavar="DIR", help="write the YAML files there; default: write nothing")
+    parser.add_argument("--overwrite", action="store_true", help="let --out replace files that exist")
+    parser.add_argument(
+        "--check", action="store_true", help="compare with the shipped files; exit status 1 if they differ"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(parser=parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fit, report, and compare or write where asked."""
+    if arguments.traces and (arguments.what != "uplink" or arguments.check):
+        arguments.parser.error("traces are for uplink, and without --check: no shipped model is theirs")
+    if not arguments.traces and not arguments.measurements:
+        arguments.parser.error("--measurements DIR is needed: raw measurements are not part of the project")
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Path(folder)
+        if arguments.traces:
+            rows = _own_uplink(arguments.traces, arguments.name, fresh)
+        else:
+            rows = FITS[arguments.what](_existing(arguments.measurements), fresh)
+        differences = _differences(fresh, arguments.what) if arguments.check else None
+        written = _place(fresh, Path(arguments.out), arguments.overwrite) if arguments.out else []
+    if arguments.json:
+        print_json({"report": rows, "differences": differences, "written": written})
+    else:
+        _print(rows, differences, written)
+    return 1 if differences else 0
+
+
+def _existing(folder: str) -> Path:
+    from dvfo_env.errors import MeasurementError
+
+    if not Path(folder).is_dir():
+        raise MeasurementError(f"{folder}: no such folder of measurements")
+    return Path(folder)
+
+
+def _tx2(measurements: Path, fresh: Path) -> Rows:
+    from dvfo_env.calibration.profile_io import write_profile
+    from dvfo_env.calibration.tx2 import calibrate_tx2
+
+    profile, rows = calibrate_tx2(measurements)
+    write_profile(profile, fresh / f"{profile.name}.yaml")
+    return rows
+
+
+def _pi4b(measurements: Path, fresh: Path) -> Rows:
+    from dvfo_env.calibration.pi4b import calibrate_pi4b, write_pi4b
+
+    profile, rows = calibrate_pi4b(measurements)
+    write_pi4b(profile, fresh)
+    return rows
+
+
+def _phone(measurements: Path, fresh: Path) -> Rows:
+    from dvfo_env.calibration.phone import calibrate_phone, write_phone
+
+    profile, rows = calibrate_phone(measurements)
+    write_phone(profile, fresh)
+    return rows
+
+
+def _servers(measurements: Path, fresh: Path) -> Rows:
+    from dvfo_env.calibration.servers import calibrate_servers, write_servers
+
+    profiles, rows = calibrate_servers(measurements)
+    write_servers(profiles, fresh)
+    return rows
+
+
+def _shipped_uplinks(measurements: Path, fresh: Path) -> Rows:
+    from dvfo_env.calibration.uplink import calibrate_shipped, fit_report_rows
+
+    models = calibrate_shipped(measurements, fresh)
+    return [{"model": name, **row} for name, model in models.items() for row in fit_report_rows(model)]
+
+
+def _own_uplink(traces: list[str], name: str, fresh: Path) -> Rows:
+    from dvfo_env.calibration.uplink import calibrate_uplink, write_model
+
+    model, rows = calibrate_uplink(traces[0] if len(traces) == 1 else traces, name)
+    write_model(model, fresh / f"{name}.yaml")
+    return rows
+
+
+FITS = {"tx2": _tx2, "pi4b": _pi4b, "phone": _phone, "servers": _servers, "uplink": _shipped_uplinks}
+
+
+def _shipped_folder(what: str) -> Path:
+    import dvfo_env
+
+    inside = {"servers": "servers/profiles", "uplink": "uplinks/models"}.get(what, "devices/profiles")
+    return Path(dvfo_env.__path__[0]) / inside
+
+
+def _differences(fresh: Path, what: str) -> list[str]:
+    """Where the fresh files differ from the shipped ones, one line each; empty when they agree."""
+    from dvfo_env.schema import read_yaml
+
+    found: list[str] = []
+    for file in sorted(fresh.iterdir()):
+        shipped = _shipped_folder(what) / file.name
+        if shipped.is_file():
+            found += _compare(read_yaml(shipped), read_yaml(file), file.stem)
+        else:
+            found.append(f"{file.stem}: is not shipped")
+    return found
+
+
+def _compare(shipped: Any, fresh: Any, where: str) -> list[str]:
+    if isinstance(shipped, dict) and isinstance(fresh, dict):
+        keys = list(dict.fromkeys((*shipped, *fresh)))
+        return [line for key in keys for line in _compare(shipped.get(key), fresh.get(key), f"{where}.{key}")]
+    if isinstance(shipped, list) and isinstance(fresh, list) and len(shipped) == len(fresh):
+        pairs = enumerate(zip(shipped, fresh, strict=True))
+        return [line for i, (old, new) in pairs for line in _compare(old, new, f"{where}[{i}]")]
+    if isinstance(shipped, int | float) and isinstance(fresh, int | float):
+        if abs(shipped - fresh) <= SAME * max(abs(shipped), abs(fresh)):
+            return []
+    elif shipped == fresh:
+        return []
+    return [f"{where}: shipped {shipped!r:.60}, refitted {fresh!r:.60}"]
+
+
+def _place(fresh: Path, out: Path, overwrite: bool) -> list[str]:
+    """Move the fresh files into `out`; all or none.
+
+    Raises:
+        ConfigError: a file is already there and `overwrite` is off, or the folder cannot be written.
+    """
+    from dvfo_env.errors import ConfigError
+
+    files = sorted(fresh.iterdir())
+    taken = [str(out / file.name) for file in files if (out / file.name).exists()]
+    if taken and not overwrite:
+        raise ConfigError(f"{', '.join(taken)}: already there; --overwrite replaces it")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            target = out / file.name
+            beside = target.with_name(f".{file.name}.new")
+            beside.write_bytes(file.read_bytes())
+            beside.replace(target)
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be written: {error.strerror}") from None
+    return [str(out / file.name) for file in files]
+
+
+def _print(rows: Rows, differences: list[str] | None, written: list[str]) -> None:
+    for keys, group in itertools.groupby(rows, key=tuple):
+        table = list(group)
+        columns = [key for key in keys if any(row[key] not in (None, "") for row in table)]
+        print_table(columns, [[row[key] for key in columns] for row in table])
+    if differences is not None:
+        for line in differences:
+            print_note(line)
+        print_note(f"{len(differences)} differences" if differences else "agrees with the shipped files")
+    for file in written:
+        print_note(f"wrote {file}")
