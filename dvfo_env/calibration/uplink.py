@@ -75,7 +75,9 @@ def calibrate_uplink(
 
 
 def fit_report_rows(model: UplinkModel) -> list[dict[str, float | str | None]]:
-    """One row per figure: `figure`, `real`, `fitted`, `held_back_real`, `held_back_fitted` (None without one)."""
+    """One row per figure: `figure`, `real`, `fitted`, `held_back_real`, `held_back_fitted` (None
+    without one).
+    """
     if model.fit is None:
         return []
     fit = model.fit

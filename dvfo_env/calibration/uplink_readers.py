@@ -1,6 +1,8 @@
-"""Readers of the published bandwidth, ping and radio-power measurements that the shipped uplink models are fitted to.
+"""Readers of the published bandwidth, ping and radio-power measurements that the shipped uplink models
+are fitted to.
 
-Every reader takes the folder of one data set, exactly as its authors published the files, and returns plain series.
+Every reader takes the folder of one data set, exactly as its authors published the files, and returns
+plain series.
 """
 
 from __future__ import annotations
@@ -124,14 +126,16 @@ def hsdpa(folder: Path) -> list[Trace]:
     """HSDPA downlink of Riiser et al. (MMSys 2013), averaged to 1 s.
 
     Rows come once per some 190 kB received and give the rate since the row before (taken that way, rate times
-    time is nearly constant). So rows crowd where the link is fast: their plain mean, 1.7 Mbit/s, overstates the
-    mean over time, 1.2 Mbit/s.
+    time is nearly constant). So rows crowd where the link is fast: their plain mean, 1.7 Mbit/s,
+    overstates the mean over time, 1.2 Mbit/s.
     """
     return timed_files(folder / "cooked_3gp", "*", ends=True)
 
 
 def oboe(folder: Path) -> list[Trace]:
-    """Downlink video-session rates of Akhtar et al. (SIGCOMM 2018), averaged to 5 s: rows are seconds apart."""
+    """Downlink video-session rates of Akhtar et al. (SIGCOMM 2018), averaged to 5 s: rows are seconds
+    apart.
+    """
     return timed_files(folder / "traces_oboe", "*.txt", 5000.0, ends=True)
 
 
@@ -174,7 +178,9 @@ def transfer_power(folder: Path, network: str, direction: str) -> PowerSamples:
 
 
 def walking_power(folder: Path, file: str) -> NDArray[np.float64]:
-    """Walking runs: [n, 4] of downlink and uplink Mbit/s, power above the base (mW), whole-phone power (mW)."""
+    """Walking runs: [n, 4] of downlink and uplink Mbit/s, power above the base (mW), whole-phone power
+    (mW).
+    """
     columns = ("downlink_Mbps", "uplink_Mbps", "hardware_power", "hardware_power_full")
     rows = csv.DictReader(read_text(files_under(folder, f"{file}_combined.csv*")[0]).splitlines())
     table = np.array([[float(row[name] or "nan") for name in columns] for row in rows])
@@ -203,7 +209,9 @@ def _split_rows(
     path: Path,
     gap_ms: float = SPLIT_GAP_MS,
 ) -> list[Trace]:
-    """Uniform series from timed rows, cut at pauses above `gap_ms`; pieces shorter than three steps are dropped."""
+    """Uniform series from timed rows, cut at pauses above `gap_ms`; pieces shorter than three steps
+    are dropped.
+    """
     breaks = np.flatnonzero((np.diff(times_s) * 1000.0 > gap_ms) | (np.diff(times_s) <= 0.0)) + 1
     pieces = zip(np.split(times_s, breaks), np.split(rates, breaks), strict=True)
     return [

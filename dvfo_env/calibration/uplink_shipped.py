@@ -1,8 +1,11 @@
-"""How every shipped uplink model is made from the published measurements: the catalogue, and who lends what."""
+"""How every shipped uplink model is made from the published measurements: the catalogue, and who lends
+what.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,7 +82,9 @@ LUMOS = DataSet(
 
 
 class ShippedUplink(NamedTuple):
-    """How one shipped model is made: its traces, and who lends round-trip times, answer rate and radio power."""
+    """How one shipped model is made: its traces, and who lends round-trip times, answer rate and radio
+    power.
+    """
 
     title: str
     direction: Direction
@@ -101,8 +106,8 @@ def _mahimahi(file: str, step_ms: float) -> Callable[[Path], list[Trace]]:
 
 
 _FIRST_PAIR = (
-    "Of the two unlabelled series per run only the first is used (in walking: in the lateral runs); the second has "
-    "times that go back and never passes 66 Mbit/s, the ceiling of LTE."
+    "Where a run holds two unlabelled series only the first is used: the second has times that go "
+    "back and never passes 66 Mbit/s, the ceiling of LTE."
 )
 _SHORT = "Recordings of about 15 s: that one stays at a place for 2 minutes is assumed."
 _DOWN = "Downlink rates used as an uplink: a real uplink of this kind is slower."
@@ -110,7 +115,8 @@ _ONE = "One recording: there is no series to hold back."
 
 SHIPPED: dict[str, ShippedUplink] = {
     "5g-mmwave-walking": ShippedUplink(
-        "5G mmWave uplink while walking", "uplink", NUWINS, "throughput/walking/5g/*.list", _nuwins("walking", "5g"),
+        "5G mmWave uplink while walking", "uplink", NUWINS, "throughput/walking/5g/*.list",
+        _nuwins("walking", "5g"),
         "walking/5g", "5G walking", "mmwave", (_FIRST_PAIR,),
     ),
     "5g-mmwave-driving": ShippedUplink(
@@ -118,7 +124,8 @@ SHIPPED: dict[str, ShippedUplink] = {
         _nuwins("driving", "5g"), "driving/5g", "5G driving", "mmwave", (_FIRST_PAIR,),
     ),
     "5g-static": ShippedUplink(
-        "5G mmWave uplink standing still", "uplink", NUWINS, "throughput/static/5g/*.list", _nuwins("static", "5g"),
+        "5G mmWave uplink standing still", "uplink", NUWINS, "throughput/static/5g/*.list",
+        _nuwins("static", "5g"),
         "static/5g", "5G walking", "mmwave", (_SHORT,),
     ),
     "lte-driving": ShippedUplink(
@@ -126,15 +133,18 @@ SHIPPED: dict[str, ShippedUplink] = {
         _nuwins("driving", "lte"), "driving/lte", "4G driving", "LTE",
     ),
     "lte-walking": ShippedUplink(
-        "LTE uplink while walking", "uplink", NUWINS, "throughput/walking/lte/*.list", _nuwins("walking", "lte"),
+        "LTE uplink while walking", "uplink", NUWINS, "throughput/walking/lte/*.list",
+        _nuwins("walking", "lte"),
         "walking/lte", "4G walking", "LTE",
     ),
     "lte-static": ShippedUplink(
-        "LTE uplink standing still", "uplink", NUWINS, "throughput/static/lte/*.list", _nuwins("static", "lte"),
+        "LTE uplink standing still", "uplink", NUWINS, "throughput/static/lte/*.list",
+        _nuwins("static", "lte"),
         "static/lte", "4G walking", "LTE", (_SHORT,),
     ),
     "wifi-campus": ShippedUplink(
-        "Campus Wi-Fi while walking (downlink used as uplink)", "downlink used as uplink", WIFI, "Traces/*_wifi.csv",
+        "Campus Wi-Fi while walking (downlink used as uplink)", "downlink used as uplink", WIFI,
+        "Traces/*_wifi.csv",
         readers.wifi_campus, "wifi", "own", "wifi", (_DOWN,),
     ),
     "hsdpa": ShippedUplink(
@@ -240,7 +250,7 @@ def _measured_round_trips(key: str, root: Path) -> RoundTripProcess:
     pooled = np.concatenate(runs)
     ranks = np.argsort(np.argsort(pooled)) / len(pooled)
     starts = np.cumsum([0] + [len(run) for run in runs])
-    pairs = [(ranks[a : b - 1], ranks[a + 1 : b]) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    pairs = [(ranks[a : b - 1], ranks[a + 1 : b]) for a, b in pairwise(starts)]
     before, after = (np.concatenate(side) for side in zip(*pairs, strict=True))
     return RoundTripProcess(
         probabilities=RTT_PROBABILITIES,
@@ -299,10 +309,14 @@ def _power_law(network: str, direction: str, folder: Path) -> PowerLaw:
 def phone_base_mw(folder: Path) -> tuple[float, float, float]:
     """Lowest, middle and highest estimate of what the phone drew besides its radio in the transfer runs, mW.
 
-    The transfer file gives whole-phone power and no base. The walking runs of the same campaign give power above
-    the base; at equal rates the difference between the transfer law and those is the base: one median per network
-    and direction, whose mean is the middle. The base stated in the walking files (power_full - power) is higher,
-    2.3 W with the screen at its brightest; it cannot be that of the transfers, where single seconds lie below it.
+    The transfer file gives whole-phone power and no base. The walking runs of the same campaign give
+    power above
+    the base; at equal rates the difference between the transfer law and those is the base: one median
+    per network
+    and direction, whose mean is the middle. The base stated in the walking files (power_full - power)
+    is higher,
+    2.3 W with the screen at its brightest; it cannot be that of the transfers, where single seconds
+    lie below it.
     """
     estimates = []
     for network, file in (("mmwave", "mn-vz-hb"), ("NSALow", "mn-vz-lb")):
@@ -316,8 +330,8 @@ def phone_base_mw(folder: Path) -> tuple[float, float, float]:
 
 def _measured_radio(network: str, folder: Path) -> RadioPower:
     source = LUMOS.source("MN-Transfer_combined.csv, base from mn-vz-hb/lb_combined.csv")
-    laws = (_power_law(network, direction, folder) for direction in ("uplink", "downlink"))
-    return measured_radio(*laws, phone_base_mw(folder), source)
+    uplink, downlink = (_power_law(network, direction, folder) for direction in ("uplink", "downlink"))
+    return measured_radio(uplink, downlink, phone_base_mw(folder), source)
 
 
 def _dvfo_range() -> UplinkModel:
@@ -329,8 +343,8 @@ def _dvfo_range() -> UplinkModel:
         direction="none (synthetic)",
         process_evidence="assumed",
         notes=(
-            "Only the range has a source. Log-uniform, and as slow as the LTE driving uplink: the chance to move is "
-            "chosen for the same autocorrelation at 1 s, 0.88.",
+            "Only the range has a source. Log-uniform, and about as slow as the LTE driving uplink: the "
+            "chance to move is chosen for an autocorrelation of 0.86 at 1 s.",
         ),
         provenance=Provenance(repository="", commit="", files=(), cite=source, series=0, seconds=0.0),
         rtt=RoundTripProcess(

@@ -1,4 +1,6 @@
-"""Uplinks: bandwidth over time from fitted models or measured traces, round-trip times, and the radio's power."""
+"""Uplinks: bandwidth over time from fitted models or measured traces, round-trip times, and the
+radio's power.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -23,8 +24,6 @@ OUTAGE_BELOW_MBPS = 0.05
 """Below this a rate counts as outage: one 1500-byte packet would take a quarter of a second."""
 
 MIN_SAMPLES = 200
-LEVEL_CHOICES = (1, 4, 8, 12)
-WINDOW_CHOICES_MS = (1000.0, 2000.0, 3000.0, 5000.0, 10000.0, 1e9)
 OUTAGE_GROUPS = 20
 BANK_STEPS = 262_144
 TUNING_BANKS, REPORT_BANKS = 2, 12
@@ -36,6 +35,23 @@ STAY_MS = 120_000.0
 
 
 Direction = Literal["uplink", "downlink used as uplink"]
+
+
+class LevelRule(NamedTuple):
+    """What the slow level stands for: `levels` classes of the centred mean over `window_ms` of the
+    rate, drawn towards the mean of the whole recording by the share `pull`.
+    """
+
+    levels: int
+    window_ms: float
+    pull: float
+
+
+RULES = tuple(
+    LevelRule(levels, window_ms, pull)
+    for levels in (4, 8, 12)
+    for window_ms, pull in (*product((1000.0, 3000.0, 10000.0), (0.0, 0.5)), (1000.0, 1.0))
+)
 
 
 class _Chained(NamedTuple):
@@ -56,10 +72,11 @@ def fit_chain(
 ) -> ChainProcess:
     """Fit the chain to rate series, and choose the number and the time constant of its slow levels.
 
-    A chain over bins alone forgets within a second at 0.1 s steps while the measured autocorrelation lasts for
-    many; the levels (quantile groups of a centred moving average of the log rate) carry that memory. Every pair
-    of `LEVEL_CHOICES` and `WINDOW_CHOICES_MS` is fitted; the one whose generated autocorrelations (one step, 1 s,
-    5 s) and quantiles lie nearest to the measured ones is kept.
+    A chain over bins alone forgets within a second at 0.1 s steps while the measured autocorrelation
+    lasts for
+    many; the levels (classes of a centred moving average of the rate) carry that memory. Every rule
+    of `RULES` is fitted; the one whose generated autocorrelations (one step, 1 s, 5 s) and quantiles
+    lie nearest to the measured ones is kept.
 
     Args:
         series: arrays [n] in Mbit/s, each one uninterrupted recording, all at `step_ms`.
@@ -71,24 +88,19 @@ def fit_chain(
     """
     real = describe(series, step_ms, outage_below_mbps)
     best: tuple[float, ChainProcess] | None = None
-    for levels in LEVEL_CHOICES:
-        for window_ms in WINDOW_CHOICES_MS if levels > 1 else (step_ms,):
-            process = fit_chain_with(series, step_ms, levels, window_ms, outage_below_mbps)
-            distance = _distance(real, generated_statistics(process, TUNING_BANKS, TUNING_SEED))
-            if best is None or distance < best[0]:
-                best = (distance, process)
+    for rule in RULES:
+        process = fit_chain_with(series, step_ms, rule, outage_below_mbps)
+        distance = _distance(real, generated_statistics(process, TUNING_BANKS, TUNING_SEED))
+        if best is None or distance < best[0]:
+            best = (distance, process)
     assert best is not None
     return best[1]
 
 
 def fit_chain_with(
-    series: Sequence[Floats],
-    step_ms: float,
-    levels: int,
-    window_ms: float,
-    outage_below_mbps: float = OUTAGE_BELOW_MBPS,
+    series: Sequence[Floats], step_ms: float, rule: LevelRule, outage_below_mbps: float = OUTAGE_BELOW_MBPS
 ) -> ChainProcess:
-    """Fit the chain with a stated number of levels and a stated averaging window (ms) behind them.
+    """Fit the chain with a stated rule for its slow levels.
 
     Raises:
         MeasurementError: fewer than 200 samples with bandwidth.
@@ -96,12 +108,13 @@ def fit_chain_with(
     alive = np.concatenate([item[item >= outage_below_mbps] for item in series]).astype(np.float64)
     if len(alive) < MIN_SAMPLES:
         raise MeasurementError(
-            f"{len(alive)} samples of at least {outage_below_mbps:g} Mbit/s; {MIN_SAMPLES} are needed to fit a model"
+            f"{len(alive)} samples of at least {outage_below_mbps:g} Mbit/s; "
+            f"{MIN_SAMPLES} are needed to fit a model"
         )
-    edges = np.quantile(alive, _bin_probabilities(len(alive)))
-    edges = _rising(np.unique(edges) if edges[0] < edges[-1] else edges[[0, -1]])
+    edges = _bin_edges(alive)
     stay = min(1.0, float(np.mean([len(item) for item in series])) * step_ms / STAY_MS)
-    row = _chain_up(series, edges, levels, max(1, round(window_ms / step_ms)), outage_below_mbps, stay)
+    smooth = [_smoothed(item, rule, step_ms, outage_below_mbps) for item in series]
+    row = _chain_up(series, smooth, edges, _even_cuts(np.concatenate(smooth), rule.levels), stay)
     dwells = np.sort(np.concatenate([dwell_lengths(item < outage_below_mbps) for item in series]))
     groups = np.repeat(dwells, OUTAGE_GROUPS).reshape(OUTAGE_GROUPS, -1) if len(dwells) else np.ones((1, 1))
     process = _count(row, len(edges) - 1).model_copy(
@@ -124,10 +137,11 @@ def fit_report(
     step_ms: float,
     outage_below_mbps: float = OUTAGE_BELOW_MBPS,
 ) -> FitReport:
-    """Measured against generated figures, and the same for a fit to half of the series judged on the other half.
+    """Measured against generated figures, and the same for a fit to half of the series judged on the
+    other half.
 
-    The held-back half is every second series (whole series, in file order); with fewer than six series there is
-    none, since two or three recordings differ more from each other than a model can be blamed for.
+    The held-back half is every second series (whole series, in file order); with fewer than six series
+    there is none, since two or three recordings differ more from each other than a model can be blamed for.
     """
     real = describe(series, step_ms, outage_below_mbps)
     fitted = generated_statistics(process, REPORT_BANKS, REPORT_SEED)
@@ -156,7 +170,8 @@ def fitted_model(
     downlink_mbps: Coefficient,
     radio: RadioPower,
 ) -> UplinkModel:
-    """Fit chain and report to traces (resampled to `step_ms`) and put the model together with what is lent to it.
+    """Fit chain and report to traces (resampled to `step_ms`) and put the model together with what is
+    lent to it.
 
     Raises:
         MeasurementError: too few samples with bandwidth.
@@ -181,10 +196,11 @@ def fitted_model(
 def bounded_walk(
     low_mbps: float, high_mbps: float, bins: int, move_chance: float, step_ms: float = 100.0
 ) -> ChainProcess:
-    """A random walk over `bins` equal steps of log-bandwidth that turns back at its bounds: log-uniform, no outage.
+    """A random walk over `bins` equal steps of log-bandwidth that turns back at its bounds:
+    log-uniform, no outage.
 
-    Each step it moves to a neighbouring bin with chance `move_chance`, half of it to each side; at a bound the
-    outward half stays.
+    Each step it moves to a neighbouring bin with chance `move_chance`, half of it to each side; at a
+    bound the outward half stays.
     """
     half = move_chance / 2.0
     moves = np.diag(np.full(bins - 1, half), 1) + np.diag(np.full(bins - 1, half), -1)
@@ -210,48 +226,72 @@ def generated_statistics(process: ChainProcess, banks: int, seed: int) -> Series
     return describe(made, process.step_ms, process.outage_below_mbps)
 
 
-def _bin_probabilities(samples: int) -> Floats:
-    """Where to cut the sorted rates: finer at both ends; 12 to 20 bins by the amount of data."""
-    inner = int(np.clip(samples / 200, 8, 18))
-    ends = np.array([0.01, 0.04])
-    return np.concatenate([[0.0], ends, np.linspace(0.08, 0.92, inner - 1), 1 - ends[::-1], [1.0]])
+def _bin_edges(alive: Floats) -> Floats:
+    """Where to cut the rates: 12 to 22 bins by the amount of data, the outer 1 % and 4 % in bins of
+    their own.
+    """
+    inner = int(np.clip(len(alive) / 200, 8, 18))
+    ends = np.array([0.0, 0.01, 0.04])
+    tails = np.quantile(alive, np.concatenate([ends, 1.0 - ends[::-1]]))
+    edges = np.unique(np.concatenate([tails, _even_cuts(alive, inner)]))
+    return _rising(edges if len(edges) > 1 else edges[[0, 0]])
+
+
+def _even_cuts(values: Floats, parts: int) -> Floats:
+    """`parts` - 1 cuts evenly spaced in the mean of rank and relative value.
+
+    By rank alone, a link that sits at two ceilings (LTE at 46 and 65 Mbit/s) would spend nearly all
+    cuts inside
+    the ceilings, where nothing happens; by value alone rare heights would get bins without data.
+    """
+    ordered = np.sort(values)
+    low, high = np.quantile(ordered, [0.01, 0.99])
+    if high <= low:
+        return np.empty(0)
+    measure = np.linspace(0.0, 1.0, len(ordered)) + np.clip((ordered - low) / (high - low), 0.0, 1.0)
+    at = np.searchsorted(measure, np.linspace(0.0, 2.0, parts + 1)[1:-1])
+    result: Floats = np.unique(ordered[np.minimum(at, len(ordered) - 1)])
+    return result
+
+
+def _smoothed(item: Floats, rule: LevelRule, step_ms: float, below: float) -> Floats:
+    """The slow part of one recording, at its samples with bandwidth only."""
+    alive = item[item >= below]
+    if len(alive) == 0:
+        return alive
+    window = min(len(alive), max(1, round(rule.window_ms / step_ms)))
+    local = uniform_filter1d(alive, window, mode="nearest")
+    result: Floats = (1.0 - rule.pull) * local + rule.pull * alive.mean()
+    return result
 
 
 def _chain_up(
-    series: Sequence[Floats], edges: Floats, levels: int, window: int, below: float, join: float
+    series: Sequence[Floats], smooth: Sequence[Floats], edges: Floats, cuts: Floats, join: float
 ) -> _Chained:
-    """Put the series end to end in a shuffled order, closed to a ring, so that what enters a state also leaves it."""
+    """Put the series end to end in a shuffled order, closed to a ring, so that what enters a state
+    also leaves it.
+
+    `join` is the weight of the step from one recording to the next.
+    """
     order = stream(ORDER_SEED, 1).permutation(len(series))
-    rates, smooth = [], []
-    for index in order:
-        item = np.asarray(series[index], np.float64)
-        alive = np.log(item[item >= below])
-        rates.append(item)
-        smooth.append(
-            uniform_filter1d(alive, window, mode="nearest") if window < len(alive) else _flat(alive)
-        )
-    joined = np.concatenate(rates)
-    average = np.concatenate(smooth)
-    cuts = np.unique(np.quantile(average, np.linspace(0, 1, levels + 1)[1:-1])) if levels > 1 else np.empty(0)
-    at = np.flatnonzero(joined >= below)
+    joined = np.concatenate([series[index] for index in order])
+    average = np.concatenate([smooth[index] for index in order])
+    at = np.flatnonzero(joined >= edges[0])
     bins = np.clip(np.searchsorted(edges, joined[at], side="right") - 1, 0, len(edges) - 2)
     logs = np.log(edges)
     place = (np.log(joined[at]) - logs[bins]) / np.diff(logs)[bins]
     steps = np.diff(np.append(at, at[0] + len(joined)))
     weight = np.ones(len(at))
-    ends = np.cumsum([len(item) for item in smooth if len(item)]) - 1
-    weight[ends] = join
+    weight[np.cumsum([len(smooth[index]) for index in order if len(smooth[index])]) - 1] = join
     return _Chained(
         bins, np.searchsorted(cuts, average, side="right").astype(np.int64), place, steps > 1, weight
     )
 
 
-def _flat(values: Floats) -> Floats:
-    return np.full(len(values), values.mean() if len(values) else 0.0)
-
-
 def _count(row: _Chained, bins: int) -> ChainProcess:
-    """Transition frequencies of the ring; the fields on time and rate are left at one for the caller to fill in."""
+    """Transition frequencies of the ring; the fields on time and rate are left at one for the caller
+    to fill in.
+    """
     levels = int(row.levels.max()) + 1
     here, after = (row.levels, row.bins), (np.roll(row.levels, -1), np.roll(row.bins, -1))
     on, dark = ~row.outage_follows, row.outage_follows
@@ -283,8 +323,8 @@ def _count(row: _Chained, bins: int) -> ChainProcess:
 def _match_marginals(process: ChainProcess, alive: Floats, outage_share: float) -> ChainProcess:
     """Move the bin edges and the outage chance so that the long-run marginal is the measured one.
 
-    Levels and bins are drawn one after the other, so the long-run shares of the bins come out slightly off; an
-    edge is put where the measured distribution reaches the model's cumulative share.
+    Levels and bins are drawn one after the other, so the long-run shares of the bins come out slightly
+    off; an edge is put where the measured distribution reaches the model's cumulative share.
     """
     occupancy = long_run(process)
     below = np.cumsum(occupancy.sum(axis=0))[:-1]
@@ -299,7 +339,9 @@ def _match_marginals(process: ChainProcess, alive: Floats, outage_share: float) 
 
 
 def long_run(process: ChainProcess) -> Floats:
-    """Long-run shares [levels, bins] of the steps with bandwidth, exactly: the chain's stationary distribution."""
+    """Long-run shares [levels, bins] of the steps with bandwidth, exactly: the chain's stationary
+    distribution.
+    """
     moves = np.asarray(process.bin_transitions)
     entry = np.asarray(process.outage_entry)
     levels, bins = entry.shape
@@ -312,21 +354,25 @@ def long_run(process: ChainProcess) -> Floats:
     equations = np.vstack([matrix.T - np.eye(levels * bins), np.ones(levels * bins)])
     target = np.append(np.zeros(levels * bins), 1.0)
     shares = np.linalg.solve(equations.T @ equations, equations.T @ target)
-    result: Floats = np.maximum(shares, 0.0).reshape(levels, bins)
-    return result / result.sum()
+    result = np.maximum(shares, 0.0).reshape(levels, bins)
+    return np.asarray(result / result.sum(), dtype=np.float64)
 
 
 def _distance(real: SeriesStatistics, made: SeriesStatistics) -> float:
-    """How far generated figures lie from measured ones: autocorrelations absolute, quantiles in shares of p95."""
+    """How far generated figures lie from measured ones: autocorrelations absolute, quantiles in shares
+    of p95.
+    """
     memory = ("autocorrelation_step", "autocorrelation_1s", "autocorrelation_5s")
     size = ("p5_mbps", "p25_mbps", "p50_mbps", "p75_mbps", "p95_mbps", "mean_mbps")
     lags = sum(abs(getattr(real, name) - getattr(made, name)) for name in memory)
     scale = max(real.p95_mbps, 1e-9)
-    return lags + sum(abs(getattr(real, name) - getattr(made, name)) for name in size) / scale
+    return float(lags + sum(abs(getattr(real, name) - getattr(made, name)) for name in size) / scale)
 
 
 def _persistence(before: Floats, after: Floats) -> float:
-    """Correlation of the place inside a bin over steps that stay in it: the chance to keep it in the model."""
+    """Correlation of the place inside a bin over steps that stay in it: the chance to keep it in the
+    model.
+    """
     if len(before) < 3 or before.std() == 0.0 or after.std() == 0.0:
         return 0.0
     return round(float(np.clip(np.corrcoef(before, after)[0, 1], 0.0, 1.0)), 3)

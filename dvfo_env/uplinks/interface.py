@@ -1,4 +1,6 @@
-"""What every uplink offers the simulator: a bank of (rate, round-trip time) samples, radio power, and evidence."""
+"""What every uplink offers the simulator: a bank of (rate, round-trip time) samples, radio power, and
+evidence.
+"""
 
 from __future__ import annotations
 

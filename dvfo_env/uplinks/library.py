@@ -49,8 +49,8 @@ def load_uplink(
         companion: model that lends round-trip times and radio power to a trace file.
 
     Raises:
-        ConfigError: unknown name (the message lists the known ones), missing file, or a model that does not fit.
-        TraceError: the trace cannot be used; one line that names file and line.
+        ConfigError: unknown name (the message lists the known ones), missing file, or a model that
+        does not fit. TraceError: the trace cannot be used; one line that names file and line.
     """
     path = Path(name_or_path)
     is_name = str(name_or_path) in list_uplinks()

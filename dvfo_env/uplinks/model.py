@@ -1,4 +1,6 @@
-"""The uplink model: a data file of fitted probabilities with their provenance, and the generator that runs it."""
+"""The uplink model: a data file of fitted probabilities with their provenance, and the generator that
+runs it.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,11 @@ def _cumulative(rows: object) -> NDArray[np.float64]:
 
 
 class ChainProcess(Record):
-    """A Markov chain over log-bandwidth bins, steered by a slow level, with an outage state of its own dwell time.
+    """A Markov chain over log-bandwidth bins, steered by a slow level, with an outage state of its own
+    dwell time.
 
-    With L levels and K bins. Each step of `step_ms`: with chance `outage_entry[level][bin]` an outage begins (rate
+    With L levels and K bins. Each step of `step_ms`: with chance `outage_entry[level][bin]` an outage
+    begins (rate
     0) whose length is one of the equally likely `outage_dwell_ms`; it ends in a level drawn from
     `level_after_outage[level]` and a bin drawn from `bin_after_outage[level]`. Otherwise the level moves by
     `level_transitions[level]`, then the bin by `bin_transitions[level][bin]`; the rate is log-uniform inside
@@ -93,7 +97,9 @@ class ChainProcess(Record):
 
 
 class RoundTripProcess(Record):
-    """Round-trip times: a quantile table in ms, read with a normal score of `autocorrelation` over `spacing_ms`."""
+    """Round-trip times: a quantile table in ms, read with a normal score of `autocorrelation` over
+    `spacing_ms`.
+    """
 
     probabilities: Row = Field(min_length=2)
     quantiles_ms: Row = Field(min_length=2)
@@ -273,7 +279,9 @@ def radio_coefficients(radio: RadioPower) -> dict[str, Coefficient]:
 
 
 def _rate_coefficient(model: UplinkModel) -> Coefficient:
-    """The median rate with the label of the chain; its error is the mean one over the quantiles and the mean."""
+    """The median rate with the label of the chain; its error is the mean one over the quantiles and
+    the mean.
+    """
     where = model.provenance
     edges = model.process.bin_edges_mbps
     middle = float(np.sqrt(edges[0] * edges[-1])) if model.fit is None else model.fit.fitted.p50_mbps
@@ -292,7 +300,9 @@ def _rate_coefficient(model: UplinkModel) -> Coefficient:
 
 
 def quantile_error_percent(real: SeriesStatistics, fitted: SeriesStatistics) -> float:
-    """Mean absolute error in per cent over p5, p25, p50, p75, p95 and mean, leaving out figures below 0.1 Mbit/s."""
+    """Mean absolute error in per cent over p5, p25, p50, p75, p95 and mean, leaving out figures below
+    0.1 Mbit/s.
+    """
     names = ("p5_mbps", "p25_mbps", "p50_mbps", "p75_mbps", "p95_mbps", "mean_mbps")
     pairs = [(getattr(real, name), getattr(fitted, name)) for name in names]
     errors = [abs(after / before - 1.0) for before, after in pairs if before >= 0.1]

@@ -1,4 +1,6 @@
-"""Radio power: the straight line through measured (rate, power) samples, and the laws assumed where none exist."""
+"""Radio power: the straight line through measured (rate, power) samples, and the laws assumed where
+none exist.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ Floats = NDArray[np.float64]
 class PowerLaw(Record):
     """Power in mW = `base_mw` + `mw_per_mbps` x rate in Mbit/s, with its mean absolute errors in per cent.
 
-    `holdout_error_percent` comes from leaving out one target rate at a time; `max_rate_mbps` is the highest rate
-    among the samples.
+    `holdout_error_percent` comes from leaving out one target rate at a time; `max_rate_mbps` is the
+    highest rate among the samples.
     """
 
     base_mw: float
@@ -27,8 +29,8 @@ class PowerLaw(Record):
 
 
 def fit_power_law(target_mbps: Floats, rate_mbps: Floats, power_mw: Floats) -> PowerLaw:
-    """Least squares on relative error over arrays [n]; whole target rates are held back, since the seconds of one
-    run resemble each other.
+    """Least squares on relative error over arrays [n]; whole target rates are held back, since the
+    seconds of one run resemble each other.
 
     Raises:
         MeasurementError: fewer than three target rates.
@@ -52,8 +54,8 @@ def fit_power_law(target_mbps: Floats, rate_mbps: Floats, power_mw: Floats) -> P
 
 def _line(rate_mbps: Floats, power_mw: Floats) -> Floats:
     design = np.stack([1.0 / power_mw, rate_mbps / power_mw], axis=1)
-    solution: Floats = np.linalg.lstsq(design, np.ones(len(power_mw)), rcond=None)[0]
-    return solution
+    solution = np.linalg.lstsq(design, np.ones(len(power_mw)), rcond=None)[0]
+    return np.asarray(solution, dtype=np.float64)
 
 
 def _relative_errors(line: Floats, rate_mbps: Floats, power_mw: Floats) -> Floats:
@@ -62,7 +64,9 @@ def _relative_errors(line: Floats, rate_mbps: Floats, power_mw: Floats) -> Float
 
 
 def implied_base_mw(law: PowerLaw, rate_mbps: Floats, net_power_mw: Floats) -> Floats:
-    """What must be taken off `law` (whole phone) to meet samples of power above the base, at their rates, mW [n]."""
+    """What must be taken off `law` (whole phone) to meet samples of power above the base, at their
+    rates, mW [n].
+    """
     inside = (rate_mbps > 5.0) & (rate_mbps < law.max_rate_mbps)
     result: Floats = law.base_mw + law.mw_per_mbps * rate_mbps[inside] - net_power_mw[inside]
     return result
@@ -71,7 +75,9 @@ def implied_base_mw(law: PowerLaw, rate_mbps: Floats, net_power_mw: Floats) -> F
 def measured_radio(
     uplink: PowerLaw, downlink: PowerLaw, base_mw: tuple[float, float, float], source: str
 ) -> RadioPower:
-    """Radio power above the idle device from two whole-phone laws and the (low, middle, high) base of that phone."""
+    """Radio power above the idle device from two whole-phone laws and the (low, middle, high) base of
+    that phone.
+    """
     low, middle, high = base_mw
 
     def base(law: PowerLaw) -> Coefficient:
@@ -83,7 +89,7 @@ def measured_radio(
             error_percent=round(law.error_percent, 2),
             holdout_error_percent=round(law.holdout_error_percent, 2),
             range=(round(law.base_mw - high, 1), round(law.base_mw - low, 1)),
-            note=f"whole phone {law.base_mw:.0f} mW less its base of {middle:.0f} ({low:.0f} to {high:.0f}) mW",
+            note=f"whole phone {law.base_mw:.0f} mW less a base of {middle:.0f} ({low:.0f}-{high:.0f}) mW",
         )
 
     def slope(law: PowerLaw) -> Coefficient:
@@ -108,8 +114,8 @@ def measured_radio(
 def assumed_wifi_radio() -> RadioPower:
     """Wi-Fi, for want of power measurements during Wi-Fi transfers.
 
-    The Wi-Fi rail of a Jetson TX2 (tegrastats, VDD_4V0_WIFI) reads 0 mW on 95 % of 12,663 seconds of idle radio
-    and 290 to 384 mW in its bursts; the rate in the bursts was not recorded.
+    The Wi-Fi rail of a Jetson TX2 (tegrastats, VDD_4V0_WIFI) reads 0 mW on 95 % of 12,663 seconds of
+    idle radio and 290 to 384 mW in its bursts; the rate in the bursts was not recorded.
     """
     source = (
         "assumed; TX2 Wi-Fi rail bursts of 290-384 mW in thynics/jetson_dvfs tegrastats logs, rate unknown"

@@ -1,4 +1,6 @@
-"""The compiled generator: from a chain's probabilities and uniform random numbers to rates and round-trip times."""
+"""The compiled generator: from a chain's probabilities and uniform random numbers to rates and
+round-trip times.
+"""
 
 from __future__ import annotations
 

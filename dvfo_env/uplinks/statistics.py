@@ -1,4 +1,6 @@
-"""What real and generated series are compared by: quantiles, mean, autocorrelation, outage share and dwell."""
+"""What real and generated series are compared by: quantiles, mean, autocorrelation, outage share and
+dwell.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ class SeriesStatistics(Record):
     """Figures of a set of rate series, pooled.
 
     Quantiles and mean in Mbit/s over all samples; `autocorrelation_step`, `_1s` and `_5s` are Pearson
-    correlations between a sample and the one a step, 1 s or 5 s later in the same series; `outage_share` is the share of
+    correlations between a sample and the one a step, 1 s or 5 s later in the same series;
+    `outage_share` is the share of
     samples below the model's outage threshold, `outage_dwell_s` the mean length of such a stretch in s.
     """
 
@@ -54,7 +57,9 @@ def describe(series: Series, step_ms: float, outage_below_mbps: float) -> Series
 
 
 def autocorrelation(series: Series, lag: int) -> float:
-    """Pearson correlation of samples `lag` steps apart within the same series, over all series; 0 if constant."""
+    """Pearson correlation of samples `lag` steps apart within the same series, over all series; 0 if
+    constant.
+    """
     pairs = [(item[:-lag], item[lag:]) for item in series if len(item) > lag]
     if not pairs:
         return 0.0

@@ -1,4 +1,6 @@
-"""A measured trace as an uplink: the recording itself, repeated, with round-trip times and radio of a named model."""
+"""A measured trace as an uplink: the recording itself, repeated, with round-trip times and radio of a
+named model.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,8 @@ class TraceUplink:
         return self.companion.radio
 
     def bank(self, samples: int, seed: int) -> NDArray[np.float32]:
-        """Rates and round-trip times, float32 [samples, 2]: the trace from a seed-dependent offset, over and over.
+        """Rates and round-trip times, float32 [samples, 2]: the trace from a seed-dependent offset,
+        over and over.
 
         Raises:
             TraceError: `samples` is below 1 or `seed` below 0.

@@ -1,4 +1,6 @@
-"""Bandwidth traces: Mahimahi packet logs and (time, Mbit/s) tables, read into a uniformly spaced rate series."""
+"""Bandwidth traces: Mahimahi packet logs and (time, Mbit/s) tables, read into a uniformly spaced rate
+series.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +41,12 @@ def load_trace(
 
     Args:
         path: plain or `.gz` file.
-        step_ms: spacing of the result in ms; by default 100 for Mahimahi, the median spacing of the rows otherwise.
+        step_ms: spacing of the result in ms; by default 100 for Mahimahi, else the rows' median spacing.
         max_gap_ms: longest pause allowed between two rows of a (time_s, mbps) file.
 
     Raises:
-        TraceError: one line that names file and line: empty, not numeric, NaN, negative rate, time going back, gap.
+        TraceError: one line that names file and line: empty, not numeric, NaN, negative rate, time
+        going back, gap.
     """
     lines = _numbered_lines(Path(path))
     widest = max(len(_fields(text)) for _, text in lines[:2])
@@ -67,9 +70,11 @@ def load_mahimahi(path: Path | str, step_ms: float = 100.0) -> Trace:
 def load_timed(
     path: Path | str, step_ms: float | None = None, max_gap_ms: float = DEFAULT_MAX_GAP_MS
 ) -> Trace:
-    """Read a table of (time in s, rate in Mbit/s) rows, comma- or blank-separated, with or without a header line.
+    """Read a table of (time in s, rate in Mbit/s) rows, comma- or blank-separated, with or without a
+    header line.
 
-    Each rate holds from its own time until the next row's (the last one for one median spacing); the result is the
+    Each rate holds from its own time until the next row's (the last one for one median spacing); the
+    result is the
     average over steps of `step_ms` (default: the median spacing of the rows). Further columns are ignored.
 
     Raises:
@@ -87,8 +92,8 @@ def resample(trace: Trace, step_ms: float) -> Trace:
     check_step(step_ms)
     if step_ms == trace.step_ms:
         return trace
-    edges = np.arange(len(trace.rate_mbps) + 1) * trace.step_ms
-    return Trace(_average(edges, np.asarray(trace.rate_mbps, np.float64), step_ms, "trace"), float(step_ms))
+    edges = np.arange(len(trace.rate_mbps) + 1, dtype=np.float64) * trace.step_ms
+    return Trace(_average(edges, trace.rate_mbps.astype(np.float64), step_ms, "trace"), float(step_ms))
 
 
 def check_step(step_ms: float) -> None:
@@ -112,7 +117,8 @@ def _average(
     carried = np.concatenate([[0.0], np.cumsum(rates * np.diff(edges_ms))])
     at = edges_ms[0] + np.arange(count + 1) * step_ms
     means = np.diff(np.interp(at, edges_ms, carried)) / step_ms
-    return np.maximum(means, 0.0).astype(np.float32)
+    result: NDArray[np.float32] = np.maximum(means, 0.0).astype(np.float32)
+    return result
 
 
 def _numbered_lines(path: Path) -> list[tuple[int, str]]:
@@ -189,11 +195,13 @@ def _timed_trace(path: Path, lines: list[tuple[int, str]], step_ms: float | None
             raise TraceError(f"{path}: line {number}: rate {rates[row]:g} Mbit/s is below 0")
         if row and times[row] <= times[row - 1]:
             raise TraceError(
-                f"{path}: line {number}: time goes from {times[row - 1] / 1e3:g} s to {times[row] / 1e3:g} s; expected it to rise"
+                f"{path}: line {number}: time goes from {times[row - 1] / 1e3:g} to {times[row] / 1e3:g} s; "
+                "expected it to rise"
             )
         if row and times[row] - times[row - 1] > max_gap_ms:
             raise TraceError(
-                f"{path}: line {number}: gap of {(times[row] - times[row - 1]) / 1e3:g} s after {times[row - 1] / 1e3:g} s "
+                f"{path}: line {number}: gap of {(times[row] - times[row - 1]) / 1e3:g} s "
+                f"after {times[row - 1] / 1e3:g} s "
                 f"(at most {max_gap_ms / 1e3:g} s allowed); split the file in two before line {number}"
             )
     return trace_of_rows(times, rates, step_ms, str(path))
