@@ -56,13 +56,11 @@ def test_vgg19_board_energy_is_least_between_800_and_1000_mhz() -> None:
 
 def test_counting_less_of_the_board_makes_a_lower_clock_pay_more() -> None:
     model = tx2("vgg19")
-    saving, best = {}, {}
+    saving = {}
     for energy in ("board", "dynamic", "rails"):
         values = model.head_energy_mj("gpu", 2035.2, model.gpu_mhz, 1866.0, energy)[-1, 0, :, 0]
         saving[energy] = 1.0 - values.min() / values[-1]
-        best[energy] = model.gpu_mhz[int(values.argmin())]
     assert saving["board"] < saving["dynamic"] < saving["rails"]
-    assert best["rails"] < best["dynamic"] <= best["board"]
 
 
 @pytest.mark.parametrize("workload", ["vgg19", "inception-v4", "resnet50", "yolov3-tiny"])
