@@ -14,7 +14,7 @@ import numpy as np
 from dvfo_env.calibration import uplink_readers as readers
 from dvfo_env.errors import MeasurementError
 from dvfo_env.schema import Coefficient
-from dvfo_env.uplinks.fit import Direction, bounded_walk, fitted_model
+from dvfo_env.uplinks.fit import Direction, fitted_model
 from dvfo_env.uplinks.interface import RadioPower
 from dvfo_env.uplinks.model import Provenance, RoundTripProcess, UplinkModel
 from dvfo_env.uplinks.radio import (
@@ -25,6 +25,7 @@ from dvfo_env.uplinks.radio import (
     measured_radio,
     relabelled,
 )
+from dvfo_env.uplinks.synthetic import bounded_walk
 from dvfo_env.uplinks.traces import Trace
 from dvfo_env.uplinks.yaml_file import write_model
 

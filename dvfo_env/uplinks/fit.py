@@ -193,33 +193,6 @@ def fitted_model(
     )
 
 
-def bounded_walk(
-    low_mbps: float, high_mbps: float, bins: int, move_chance: float, step_ms: float = 100.0
-) -> ChainProcess:
-    """A random walk over `bins` equal steps of log-bandwidth that turns back at its bounds:
-    log-uniform, no outage.
-
-    Each step it moves to a neighbouring bin with chance `move_chance`, half of it to each side; at a
-    bound the outward half stays.
-    """
-    half = move_chance / 2.0
-    moves = np.diag(np.full(bins - 1, half), 1) + np.diag(np.full(bins - 1, half), -1)
-    moves += np.diag(1.0 - moves.sum(axis=1))
-    even = (tuple(round(1.0 / bins, 6) for _ in range(bins)),)
-    return ChainProcess(
-        step_ms=step_ms,
-        outage_below_mbps=0.0,
-        bin_edges_mbps=_significant(np.geomspace(low_mbps, high_mbps, bins + 1)),
-        position_persistence=1.0,
-        level_transitions=((1.0,),),
-        bin_transitions=(_table(moves, 4),),
-        outage_entry=((0.0,) * bins,),
-        level_after_outage=((1.0,),),
-        bin_after_outage=even,
-        outage_dwell_ms=(step_ms,),
-    )
-
-
 def generated_statistics(process: ChainProcess, banks: int, seed: int) -> SeriesStatistics:
     """Figures of `banks` independent generated series of 262144 samples each."""
     made = [process.rates_mbps(BANK_STEPS, stream(seed + index, 1)) for index in range(banks)]

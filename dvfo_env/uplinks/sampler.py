@@ -55,17 +55,14 @@ def sample_rates(
         [n] rates in Mbit/s; 0 during an outage.
     """
     steps = uniforms.shape[0]
-    rates = np.empty(steps)
-    level = bin_cdf.shape[0] // 2
-    bin_now = bin_cdf.shape[1] // 2
-    position = 0.5
+    rates = np.zeros(steps)
+    level, bin_now, position = bin_cdf.shape[0] // 2, bin_cdf.shape[1] // 2, 0.5
     dark = False
     remaining = 0
     for i in range(steps):
         u0, u1, u2, u3 = uniforms[i, 0], uniforms[i, 1], uniforms[i, 2], uniforms[i, 3]
         if dark and remaining > 0:
             remaining -= 1
-            rates[i] = 0.0
             continue
         if dark:
             dark = False
@@ -78,7 +75,6 @@ def sample_rates(
             whole = math.floor(length)
             remaining = max(1, int(whole) + (1 if u2 < length - whole else 0)) - 1
             dark = True
-            rates[i] = 0.0
             continue
         else:
             stay = outage_entry[level, bin_now]

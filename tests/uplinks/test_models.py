@@ -8,9 +8,10 @@ import pytest
 import dvfo_env.uplinks as uplinks
 from dvfo_env.errors import ConfigError, TraceError
 from dvfo_env.uplinks import Uplink, list_uplinks, load_model, load_uplink
-from dvfo_env.uplinks.fit import bounded_walk, long_run
+from dvfo_env.uplinks.fit import long_run
 from dvfo_env.uplinks.model import ChainProcess, UplinkModel
 from dvfo_env.uplinks.statistics import describe, dwell_lengths
+from dvfo_env.uplinks.synthetic import bounded_walk
 from dvfo_env.uplinks.yaml_file import write_model
 
 REQUIRED = {
