@@ -36,6 +36,8 @@ class ShortNamesHook(BuildHookInterface):  # type: ignore[type-arg]
             return
         for folder, name in SHIPPED_AS.items():
             source = root / folder
+            if not source.exists():
+                raise FileNotFoundError(f"{source} is missing: the wheel would lack {name}")
             files = [source] if source.is_file() else sorted(source.rglob("*"))
             for file in files:
                 if file.is_file() and "__pycache__" not in file.parts:

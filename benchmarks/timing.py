@@ -35,10 +35,11 @@ def cores() -> int:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were taken on: processor, cores, Python and the packages that matter."""
+    """What the figures were taken on: processor, cores, how busy they were, Python and packages that matter."""
     return {
         "processor": _processor(),
         "cores": cores(),
+        "load_average_1_min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
         **{name: version(name) for name in ("numpy", "numba", "gymnasium")},
     }

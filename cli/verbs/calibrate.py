@@ -160,6 +160,10 @@ def _compare(shipped: Any, fresh: Any, where: str) -> list[str]:
             return []
     elif shipped == fresh:
         return []
+    elif isinstance(shipped, str) and isinstance(fresh, str):
+        same = len(os.path.commonprefix([shipped, fresh]))
+        start = max(0, same - 20)
+        return [f"{where}: shipped ...{shipped[start : same + 30]!r}, refitted ...{fresh[start : same + 30]!r}"]
     return [f"{where}: shipped {shipped!r:.60}, refitted {fresh!r:.60}"]
 
 
