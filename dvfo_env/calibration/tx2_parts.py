@@ -7,10 +7,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dvfo_env.calibration.fitting import Errors
-from dvfo_env.calibration.tx2_power import MEMORY_MHZ, PowerReport, Voltage
+from dvfo_env.calibration.tx2_power import BYTES_PER_CLOCK, MEMORY_MHZ, PowerReport, Voltage
 from dvfo_env.calibration.tx2_readers import (
     LATENCY_FILES,
     MIXED_LOG_FILE,
@@ -36,6 +35,7 @@ from dvfo_env.schema import Coefficient
 
 CPU_MHZ = (345.6, 499.2, 652.8, 806.4, 960.0, 1113.6, 1267.2, 1420.8, 1574.4, 1728.0, 1881.6, 2035.2)
 CPU_REFERENCE_MHZ = 2035.2
+GPU_REFERENCE_MHZ = 1300.5
 CLUSTER = "cpu"
 DELAY_SOURCE = (
     "arXiv 2606.16106, abstract: a new point takes 1 ms (CPU), 5 ms (GPU), 8 ms (memory) to take effect"
@@ -123,70 +123,84 @@ def _cpu_voltage() -> VoltageCurve:
     )
 
 
+def _fitted(value: float, unit: str, errors: Errors, note: str) -> Coefficient:
+    return Coefficient(
+        value=value, unit=unit, evidence="fitted", source=LOGS, note=note,
+        error_percent=errors.fit, holdout_error_percent=errors.holdout,
+    )  # fmt: skip
+
+
 def _terms(
     inputs: PowerInputs, report: PowerReport, activity: tuple[float, float, float], what: str
 ) -> PowerTerms:
-    mixed = {"error_percent": report.mixed.fit, "holdout_error_percent": report.mixed.holdout}
-    vgg = {"error_percent": report.vgg.fit, "holdout_error_percent": report.vgg.holdout}
+    base_note = (
+        "median of lines with GPU idle and CPU nearly so, at every GPU clock: the GPU clock adds nothing at "
+        "idle; the CPU stood at 2035.2 MHz, and that its clock adds nothing at idle is assumed"
+    )
+    base = Coefficient(
+        value=float(report.quiet_mw[0]), unit="mW", evidence="measured", source=LOGS, note=base_note
+    )
+    busy = report.fit.gpu_mw_per_ghz * float(inputs.voltage.factor(np.asarray(GPU_REFERENCE_MHZ / 1000.0)))
+    busy_note = "at activity 1: the networks of the mixed log, with a traffic term of their own"
+    traffic_note = "EMC load x 32 bytes x EMC clock, from vgg19 at memory 1866 MHz"
+    return PowerTerms(
+        base_mw=base,
+        mem_idle_mw=_memory_steps(report),
+        cores={CLUSTER: _core(inputs.cluster_to_core, report)},
+        gpu=GpuPower(
+            busy_mw=_fitted(busy, "mW", report.mixed, busy_note),
+            reference_mhz=GPU_REFERENCE_MHZ,
+            voltage=_gpu_voltage(inputs),
+        ),
+        traffic_mw_per_gbs=_fitted(
+            report.fit.vgg_traffic_mw / BYTES_PER_CLOCK, "mW/(GB/s)", report.vgg, traffic_note
+        ),
+        activity=_activities(report, activity),
+        fit=_power_fit(report, what),
+    )
 
-    def fitted(value: float, unit: str, errors: dict[str, float], note: str | None = None) -> Coefficient:
-        return Coefficient(value=value, unit=unit, evidence="fitted", source=LOGS, note=note, **errors)
 
-    quiet, fit = report.quiet_mw, report.fit
-    core = fit.host_mw / (1.0 + inputs.cluster_to_core)
-    steps = [
+def _memory_steps(report: PowerReport) -> tuple[Coefficient, ...]:
+    return tuple(
         Coefficient(
-            value=float(quiet[i] - quiet[0]), unit="mW", evidence="measured", source=LOGS,
+            value=float(quiet - report.quiet_mw[0]), unit="mW", evidence="measured", source=LOGS,
             note=f"quiet idle at memory {mhz:g} MHz less that at {MEMORY_MHZ[0]:g} MHz",
         )
-        for i, mhz in enumerate(MEMORY_MHZ)
-    ]  # fmt: skip
-    base_note = (
-        "median of lines with GPU idle and CPU nearly so, at every GPU clock: the GPU clock adds "
-        "nothing at idle"
+        for mhz, quiet in zip(MEMORY_MHZ, report.quiet_mw, strict=True)
+    )  # fmt: skip
+
+
+def _core(cluster_to_core: float, report: PowerReport) -> CorePower:
+    host = report.fit.host_mw
+    core = host / (1.0 + cluster_to_core)
+    note = (
+        f"the one core that drives the GPU takes {host:.0f} mW at 2035.2 MHz (fitted); shared as cluster "
+        ": core = "
+        f"{cluster_to_core:.2f} : 1, from the CPU rail's rise with the number of busy cores (about 0.95 "
+        "to 1.6 W "
+        "busy); six cores are extrapolated, Denver2 and A57 taken as equal, no CPU clock was swept"
     )
-    busy = fit.gpu_mw_per_ghz * float(inputs.voltage.factor(_ghz(1300.5)))
-    value, low, high = activity
-    unknown = Coefficient(
+
+    def assumed(value: float, low: float, high: float) -> Coefficient:
+        return Coefficient(
+            value=value, unit="mW", evidence="assumed", source=LOGS, range=(low, high), note=note
+        )
+
+    return CorePower(
+        core_mw=assumed(core, 0.5 * core, host),
+        cluster_mw=assumed(host - core, 0.0, host - 0.5 * core),
+        reference_mhz=CPU_REFERENCE_MHZ,
+    )
+
+
+def _activities(report: PowerReport, unknown: tuple[float, float, float]) -> dict[str, Coefficient]:
+    value, low, high = unknown
+    mixed = Coefficient(
         value=value, unit="1", evidence="assumed", source=LOGS, range=(low, high),
         note="median over clock pairs of a log over several networks; which network ran when is not recorded",
     )  # fmt: skip
-    activities = {name: unknown for name in ("inception-v4", "resnet50", "yolov3-tiny")}
-    activities["vgg19"] = fitted(fit.vgg_activity, "1", vgg)
-    core_note = (
-        f"one driving core at 2035.2 MHz is in the fit; cluster : core as {inputs.cluster_to_core:.2f} : "
-        "1 from the CPU "
-        "rail at 0.9-3 busy cores; six cores are extrapolated, other CPU clocks follow the assumed "
-        "voltage curve"
-    )
-    return PowerTerms(
-        base_mw=Coefficient(
-            value=float(quiet[0]), unit="mW", evidence="measured", source=LOGS, note=base_note
-        ),
-        mem_idle_mw=tuple(steps),
-        cores={
-            CLUSTER: CorePower(
-                core_mw=fitted(core, "mW", mixed, core_note),
-                cluster_mw=fitted(core * inputs.cluster_to_core, "mW", mixed, core_note),
-                reference_mhz=CPU_REFERENCE_MHZ,
-            )
-        },
-        gpu=GpuPower(
-            busy_mw=fitted(
-                busy, "mW", mixed, "at activity 1, the networks of the mixed log with their own traffic term"
-            ),
-            reference_mhz=1300.5,
-            voltage=_gpu_voltage(inputs),
-        ),
-        traffic_mw_per_gbs=fitted(
-            fit.vgg_traffic_mw / 32.0,
-            "mW/(GB/s)",
-            vgg,
-            "EMC load x 32 bytes x EMC clock, from vgg19 at 1866 MHz",
-        ),
-        activity=activities,
-        fit=_power_fit(report, what),
-    )
+    vgg = _fitted(report.fit.vgg_activity, "1", report.vgg, "vgg19 alone, 13 GPU clocks at memory 1866 MHz")
+    return {"inception-v4": mixed, "resnet50": mixed, "vgg19": vgg, "yolov3-tiny": mixed}
 
 
 def _power_fit(report: PowerReport, what: str) -> Fit:
@@ -194,8 +208,8 @@ def _power_fit(report: PowerReport, what: str) -> Fit:
         points=report.pairs,
         conditions=(
             f"{what}: group means of 1 Hz lines with the GPU busy, 13 GPU x 4 memory clocks of a log "
-            "over several networks "
-            f"(fit {report.mixed.fit:.1f} %) and 13 GPU clocks of vgg19 at memory 1866 MHz (fit "
+            f"over several networks (fit {report.mixed.fit:.1f} %) and 13 GPU clocks of vgg19 at memory "
+            "1866 MHz (fit "
             f"{report.vgg.fit:.1f} %, "
             f"hold-out {report.vgg.holdout:.1f} %); CPU at 2035.2 MHz throughout; the mixed log's EMC "
             "load is an input"
@@ -224,10 +238,6 @@ def _gpu_voltage(inputs: PowerInputs) -> VoltageCurve:
         knee_ghz=fitted(inputs.voltage.knee_ghz, "GHz"),
         slope_per_ghz=fitted(inputs.voltage.slope_per_ghz, "1/GHz"),
     )
-
-
-def _ghz(mhz: float) -> NDArray[np.float64]:
-    return np.asarray(mhz / 1000.0)
 
 
 def thermal_law(fit: ThermalFit) -> ThermalLaw:

@@ -66,8 +66,8 @@ class ClockLaw(Record):
     `split` says how g and m run through the layers. `layered`: segment s has g_s = g * FLOPs share, m_s = m *
     traffic share, and the network is the sum of the segments' soft maxima. `uniform`: every segment has the
     network's own ratio g : m, so the whole soft maximum is one number, shared out by each segment's soft
-    maximum at the highest clocks. Either way the split over layers is an assumption; only the sum is compared
-    with measurements.
+    maximum at 1 GHz. Either way the split over layers is an assumption; only the sum is compared with
+    measurements.
     """
 
     kind: Literal["clock_law"] = "clock_law"

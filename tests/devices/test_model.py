@@ -164,3 +164,34 @@ def test_a_law_over_a_clock_the_device_lacks_is_refused() -> None:
     law = {"kind": "clock_law", "mem_ms_ghz": number(1.0), "fit": {"points": 1, "conditions": "test"}}
     with pytest.raises(ConfigError, match="mem_ms_ghz: the device has no such clock"):
         cpu_only(latency={"resnet50": {"both": law}})
+
+
+def test_a_layer_table_sums_to_its_segments_and_names_a_missing_layer() -> None:
+    card = load_workload("resnet50")
+    layers = {layer: 1.0 for segment in card.segments for layer in segment.layers}
+    fused = card.segments[-1].layers[-1]
+    del layers[fused]
+    table = {
+        "kind": "layer_table",
+        "layer_ms": layers,
+        "fused": [fused],
+        "evidence": "assumed",
+        "source": "made up for a test",
+        "fit": {"points": 1, "conditions": "test"},
+    }
+    model = DeviceModel(cpu_only(latency={"resnet50": {"both": table}}), card)
+    latency = model.head_latency_ms("both", *clocks(model))[:, 0, 0, 0]
+    np.testing.assert_allclose(np.diff(latency)[:-1], card.ops[:-1])
+    assert latency[-1] == pytest.approx(len(layers))
+    with pytest.raises(ConfigError, match=f"layer '{fused}' of resnet50 is missing"):
+        DeviceModel(cpu_only(latency={"resnet50": {"both": {**table, "fused": []}}}), card)
+
+
+def test_a_layered_law_is_cumulative_and_monotone() -> None:
+    profile = load_device("jetson-tx2")
+    law = profile.latency["vgg19"]["gpu"].model_copy(update={"split": "layered"})
+    changed = profile.model_copy(update={"latency": {"vgg19": {"gpu": law}}})
+    model = DeviceModel(changed, load_workload("vgg19"))
+    latency = model.head_latency_ms("gpu", *clocks(model))
+    for axis, sign in ((0, 1.0), (1, -1.0), (2, -1.0), (3, -1.0)):
+        assert np.all(sign * np.diff(latency, axis=axis) >= -1e-9)

@@ -111,6 +111,7 @@ def test_what_nobody_measured_is_labelled_assumed() -> None:
         "latency.vgg19.cpu6.cpu_ms_ghz",
         "power.cpu_voltage.slope_per_ghz",
         "power.board.activity.resnet50",
+        "power.board.cores.cpu.core_mw",
         "copies.cpu>gpu.base_ms",
         "gpu.effect_delay_ms",
     ):
