@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,20 +18,25 @@ def print_json(data: object) -> None:
     print(json.dumps(_plain(data), indent=2, ensure_ascii=False))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Row], title: str = "") -> None:
-    """Print a table. A column whose cells are all numbers or empty is set flush right; None is an empty cell.
+def terminal_width() -> int | None:
+    """Columns of the terminal that stdout is, or None where it is none: then print everything."""
+    if not sys.stdout.isatty():
+        return None
+    return shutil.get_terminal_size().columns
 
-    On a terminal it wraps to the width; elsewhere every row is one line with columns two blanks apart.
+
+def print_table(columns: Sequence[str], rows: Sequence[Row], title: str = "") -> None:
+    """Print a table; a column of figures is set flush right, None is an empty cell.
+
+    On a terminal it wraps to the width, all but the first column; elsewhere every row is one line. A line
+    break in a heading counts on a terminal only.
     """
     cells = [[cell(value) for value in row] for row in rows]
-    right = [
-        bool(rows) and all(value is None or isinstance(value, int | float) for value in column)
-        for column in (zip(*rows, strict=True) if rows else ([] for _ in columns))
-    ]
-    if sys.stdout.isatty():
-        _rich_table(columns, cells, right, title)
+    right = [all(map(_is_figure, column)) for column in zip(*rows, strict=True)] or [False] * len(columns)
+    if terminal_width() is None:
+        _plain_table([name.replace("\n", " ") for name in columns], cells, right, title)
     else:
-        _plain_table(columns, cells, right, title)
+        _rich_table(columns, cells, right, title)
 
 
 def print_note(text: str = "") -> None:
@@ -69,6 +76,10 @@ def number(value: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def _is_figure(value: object) -> bool:
+    return value is None or isinstance(value, int | float) or bool(re.fullmatch(r"[-\d.,]+ ?%", str(value)))
+
+
 def _rich_table(columns: Sequence[str], cells: list[list[str]], right: list[bool], title: str) -> None:
     from rich import box
     from rich.console import Console
@@ -76,11 +87,14 @@ def _rich_table(columns: Sequence[str], cells: list[list[str]], right: list[bool
     from rich.text import Text
 
     table = Table(
-        box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", pad_edge=False
+        box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0)
     )
-    for name, flush_right in zip(columns, right, strict=True):
+    for index, (name, flush_right) in enumerate(zip(columns, right, strict=True)):
         table.add_column(
-            Text(name), justify="right" if flush_right else "left", overflow="fold", no_wrap=flush_right
+            Text(name),
+            justify="right" if flush_right else "left",
+            overflow="fold",
+            no_wrap=flush_right or index == 0,
         )
     for row in cells:
         table.add_row(*(Text(text) for text in row))

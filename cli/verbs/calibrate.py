@@ -161,9 +161,10 @@ def _compare(shipped: Any, fresh: Any, where: str) -> list[str]:
     elif shipped == fresh:
         return []
     elif isinstance(shipped, str) and isinstance(fresh, str):
-        same = len(os.path.commonprefix([shipped, fresh]))
-        start = max(0, same - 20)
-        return [f"{where}: shipped ...{shipped[start : same + 30]!r}, refitted ...{fresh[start : same + 30]!r}"]
+        letters = enumerate(zip(shipped, fresh, strict=False))
+        first = next((i for i, (old, new) in letters if old != new), min(len(shipped), len(fresh)))
+        part = slice(max(0, first - 20), first + 30)
+        return [f"{where}: shipped ...{shipped[part]!r}, refitted ...{fresh[part]!r}"]
     return [f"{where}: shipped {shipped!r:.60}, refitted {fresh!r:.60}"]
 
 

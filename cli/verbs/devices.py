@@ -11,10 +11,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from dvfo_cli.output import print_json, print_note, print_table
+from dvfo_cli.output import print_json, print_note, print_table, terminal_width
 
 if TYPE_CHECKING:
     from dvfo_env.devices import DeviceProfile
+
+#: Columns from which on a terminal shows the wide tables.
+FULL_WIDTH = 110
 
 EVIDENCE = ("measured", "fitted", "assumed")
 
@@ -47,15 +50,15 @@ def _list(as_json: bool) -> int:
     if as_json:
         print_json(rows)
         return 0
+    full = (terminal_width() or FULL_WIDTH) >= FULL_WIDTH
     print_table(
-        ("name", "title", "clocks (cpu x gpu x mem)", "mappings", "networks", *EVIDENCE),
+        ("name", *(["title"] if full else []), "clocks\n(cpu x gpu x mem)", "mappings", *EVIDENCE),
         [
             (
                 row["name"],
-                row["title"],
+                *([row["title"]] if full else []),
                 " x ".join(str(len(row[axis]) or "-") for axis in ("cpu_mhz", "gpu_mhz", "mem_mhz")),
-                len(row["mappings"]),
-                ", ".join(row["workloads"]),
+                ", ".join(row["mappings"]),
                 *(row["coefficients"][kind] for kind in EVIDENCE),
             )
             for row in rows
@@ -97,24 +100,41 @@ def _show(name: str, as_json: bool) -> int:
         print_note(line)
     sources = list(dict.fromkeys(row["source"] for row in rows))
     print_table(
-        ("coefficient", "value", "unit", "evidence", "error %", "held out %", "source"),
-        [
-            (
-                row["name"],
-                row["value"],
-                row["unit"],
-                row["evidence"],
-                row["error_percent"],
-                row["holdout_error_percent"],
-                f"[{sources.index(row['source']) + 1}]",
-            )
-            for row in rows
-        ],
+        ("coefficient", "value", "unit", "evidence", "error\n%", "held\nout %", "source"),
+        _rows(rows, sources) if terminal_width() is None else _tree(_rows(rows, sources)),
     )
     print_note("error: mean absolute error of its fit; held out: on measurements the fit has not seen")
     for number, source in enumerate(sources, start=1):
         print_note(f"[{number}] {source}")
     return 0
+
+
+def _rows(rows: list[dict[str, Any]], sources: list[str]) -> list[tuple[object, ...]]:
+    return [
+        (
+            row["name"],
+            row["value"],
+            row["unit"],
+            row["evidence"],
+            row["error_percent"],
+            row["holdout_error_percent"],
+            f"[{sources.index(row['source']) + 1}]",
+        )
+        for row in rows
+    ]
+
+
+def _tree(rows: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    """The same rows under a line for each stem of their dotted names: `a.b.x` becomes `x` under `a.b`."""
+    tree: list[tuple[object, ...]] = []
+    above = ""
+    for name, *rest in rows:
+        stem, _, leaf = str(name).rpartition(".")
+        if stem != above:
+            tree.append((stem, *("" if isinstance(value, str) else None for value in rest)))
+            above = stem
+        tree.append((f"  {leaf}", *rest))
+    return tree
 
 
 def _families(names: list[str]) -> list[str]:

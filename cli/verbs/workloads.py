@@ -9,10 +9,13 @@ Examples:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from dvfo_cli.output import print_json, print_note, print_table
+from dvfo_cli.output import print_json, print_note, print_table, terminal_width
+
+#: Columns from which on a terminal shows what follows from the other columns too.
+FULL_WIDTH = 110
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,22 +89,20 @@ def _show(name: str, every_cut: bool, as_json: bool) -> int:
         return 0
     print_note(f"{card.title} ({card.name}): {card.source}")
     print_note(f"input {_shape(card.input_shape)}, {card.parameters:,} parameters, {len(rows)} cuts")
-    print_table(
-        ("cut", "name", "sent", "int8 kB", "fp32 kB", "GFLOP before", "after", "FLOPs", "traffic"),
-        [
-            (
-                row["index"],
-                row["name"],
-                row["shape"] or "(nothing)",
-                row["int8_kb"],
-                row["fp32_kb"],
-                round(row["gflop_before"], 3),
-                round(row["gflop_after"], 3),
-                f"{row['depth']:.1%}",
-                f"{row['traffic_share']:.1%}",
-            )
-            for row in rows
-        ],
-    )
+    columns: dict[str, Callable[[dict[str, Any]], object]] = {
+        "cut": lambda row: row["index"],
+        "name": lambda row: row["name"],
+        "sent": lambda row: row["shape"] or "(nothing)",
+        "int8 kB": lambda row: row["int8_kb"],
+        "fp32 kB": lambda row: row["fp32_kb"],
+        "GFLOP\nbefore": lambda row: round(row["gflop_before"], 3),
+        "GFLOP\nafter": lambda row: round(row["gflop_after"], 3),
+        "FLOPs": lambda row: f"{row['depth']:.1%}",
+        "traffic": lambda row: f"{row['traffic_share']:.1%}",
+    }
+    if (terminal_width() or FULL_WIDTH) < FULL_WIDTH:
+        for derived in ("fp32 kB", "GFLOP\nafter"):
+            del columns[derived]
+    print_table(tuple(columns), [[read(row) for read in columns.values()] for row in rows])
     print_note("sent: shapes of the tensors that cross; FLOPs, traffic: share of the network before the cut")
     return 0

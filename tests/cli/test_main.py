@@ -16,7 +16,17 @@ import pytest
 from dvfo_cli import main as command
 from dvfo_cli.main import SCRIPTS, VERBS, main
 
-HEAVY = ("numpy", "gymnasium", "numba", "torch", "pydantic", "stable_baselines3", "scipy", "matplotlib", "rich")
+HEAVY = (
+    "numpy",
+    "gymnasium",
+    "numba",
+    "torch",
+    "pydantic",
+    "stable_baselines3",
+    "scipy",
+    "matplotlib",
+    "rich",
+)
 
 _HELP = """
 import sys
