@@ -4,7 +4,7 @@ PYTHON ?= python3
 AGENT ?= ppo
 SCENARIO ?= default
 SEED ?= 0
-MINUTES ?= 2.5
+MINUTES ?=
 RUN ?= runs/$(SCENARIO)-$(AGENT)-$(SEED)
 REPORT ?= reports/$(SCENARIO)-$(AGENT)-$(SEED)
 
@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 help:  ## this list
 	@echo "make VERB [NAME=VALUE ...]"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "names: PYTHON=$(PYTHON) AGENT=$(AGENT) SCENARIO=$(SCENARIO) SEED=$(SEED) MINUTES=$(MINUTES)"
+	@echo "names: PYTHON=$(PYTHON) AGENT=$(AGENT) SCENARIO=$(SCENARIO) SEED=$(SEED) MINUTES=..."
 	@echo "the command line behind it: $(BIN)/dvfo --help"
 
 setup: $(READY)  ## make .venv and install the project and its tools into it
@@ -32,8 +32,9 @@ $(READY): pyproject.toml constraints.txt hatch_build.py
 	@touch $@
 	@echo "ready: $(BIN)/dvfo --help"
 
-train: setup  ## train SCENARIO with AGENT, evaluate it, print the table and where the report lies
-	$(BIN)/dvfo train --agent $(AGENT) --scenario $(SCENARIO) --seed $(SEED) --minutes $(MINUTES) --out $(RUN)
+train: setup  ## train AGENT on SCENARIO (or go on where it stopped), evaluate, print table and report
+	$(BIN)/dvfo train --agent $(AGENT) --scenario $(SCENARIO) --seed $(SEED) --out $(RUN) \
+	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(wildcard $(RUN)),--resume)
 	$(BIN)/dvfo evaluate $(RUN) --scenario $(SCENARIO) --out $(REPORT)
 
 test: setup  ## run the tests that take seconds

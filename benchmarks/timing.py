@@ -35,7 +35,7 @@ def cores() -> int:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were taken on: processor, cores, how busy they were, Python and packages that matter."""
+    """What the figures were taken on: processor, cores, how busy they were, Python and packages."""
     return {
         "processor": _processor(),
         "cores": cores(),

@@ -62,7 +62,12 @@ def _run(argv: list[str]) -> int:
     if verb not in VERBS:
         return _unknown(verb)
     if verb in SCRIPTS:
-        return int(importlib.import_module(SCRIPTS[verb]).main(rest))
+        script = importlib.import_module(SCRIPTS[verb])
+        if not {"-h", "--help"}.isdisjoint(rest):  # before the script imports anything
+            parser: argparse.ArgumentParser = script.build_parser()
+            parser.prog = f"dvfo {verb}"
+            parser.parse_args(rest)
+        return int(script.main(rest))
     module = importlib.import_module(f"dvfo_cli.verbs.{verb}")
     parser = argparse.ArgumentParser(
         prog=f"dvfo {verb}",

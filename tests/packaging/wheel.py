@@ -36,9 +36,20 @@ def install(wheel: Path, folder: Path) -> Path:
     """
     run([sys.executable, "-m", "venv", "--without-pip", folder], cwd=folder.parent)
     commands = folder / ("Scripts" if os.name == "nt" else "bin")
-    pip = [sys.executable, "-m", "pip", "--python", commands / "python", "--disable-pip-version-check"]
+    pip: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        commands / "python",
+        "--disable-pip-version-check",
+    ]
     run([*pip, "install", "--quiet", "--no-deps", "--no-index", wheel], cwd=folder.parent)
-    where = [commands / "python", "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"]
+    where: list[str | Path] = [
+        commands / "python",
+        "-c",
+        "import sysconfig; print(sysconfig.get_paths()['purelib'])",
+    ]
     path_file = Path(run(where, cwd=folder.parent).strip()) / "dependencies.pth"
     path_file.write_text("\n".join(getsitepackages()) + "\n", encoding="utf-8")
     return commands
