@@ -20,8 +20,8 @@ def bench_train(scenario: str = "default", *, agent: str = "ppo", minutes: float
     """Train for `minutes` in a process of its own and report its speed and peak memory.
 
     `steps_per_s` and `env_share` (share of the training time spent in the environment) are those the run
-    reports; `peak_memory_mb` is the most it held at any time, compilation included (None where the system does
-    not say).
+    reports; `peak_memory_mb` is the most it held at any time, compilation included (None where the system
+    does not say).
 
     Raises:
         DvfoError: training failed; the message is the last line it wrote.
