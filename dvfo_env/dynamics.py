@@ -34,6 +34,7 @@ from dvfo_env.state import (
     HEAD,
     IDLE_MJ,
     LATENCY_MS,
+    MEM_INDEX,
     NETWORK,
     RECEIVE,
     SEEN_MBPS,
@@ -80,6 +81,14 @@ def gap_ms(stream: np.uint64, request: int, p: Any) -> float:
 
 
 @inline_kernel()  # type: ignore[untyped-decorator]
+def wrapped(sample: int, length: int) -> int:
+    """Place of a sample in a bank that repeats; cheaper than a division, since samples rarely wrap."""
+    while sample >= length:
+        sample -= length
+    return sample
+
+
+@inline_kernel()  # type: ignore[untyped-decorator]
 def drop_cost(eta: float, p: Any) -> float:
     """Cost of a request that is never answered."""
     return eta * p.drop_energy_cost + (1.0 - eta) * p.drop_latency_cost + p.deadline_weight
@@ -92,13 +101,13 @@ def transfer(
     """Send `kilobit` from wall time `start_ms` on; (duration in ms, kilobit sent), cut off at `limit_ms`."""
     if kilobit <= 0.0:
         return 0.0, 0.0
-    wrap = bank.shape[0] - 1  # the length is a power of two
+    length = bank.shape[0]
     step = int(start_ms / step_ms)
     left = kilobit
     spent = 0.0
     room = (step + 1) * step_ms - start_ms
     while True:
-        rate = bank[(offset + step) & wrap, 0]  # Mbit/s = kilobit per ms
+        rate = bank[wrapped(offset + step, length), 0]  # Mbit/s = kilobit per ms
         if rate * room >= left:
             spent += left / rate
             if spent > limit_ms:
@@ -122,6 +131,19 @@ def capped(s: Any, p: Any, cpu: int, gpu: int) -> tuple[int, int]:
             else:
                 cpu = min(cpu, p.trip_cap_index[i])
     return cpu, gpu
+
+
+@inline_kernel()  # type: ignore[untyped-decorator]
+def settle_ms(p: Any, cpu_changes: bool, gpu_changes: bool, mem_changes: bool) -> float:
+    """Time until clock changes that begin together are all in effect."""
+    longest_ms = 0.0
+    if cpu_changes:
+        longest_ms = p.cpu_delay_ms
+    if gpu_changes:
+        longest_ms = max(longest_ms, p.gpu_delay_ms)
+    if mem_changes:
+        longest_ms = max(longest_ms, p.mem_delay_ms)
+    return longest_ms
 
 
 @inline_kernel()  # type: ignore[untyped-decorator]
@@ -216,6 +238,7 @@ def outcome(
     out[ENERGY + HEAD] = head_mj
     lost, timed_out, sent, seen = 0.0, 0.0, 0.0, 0.0
     if cut < last:
+        cpu_sent, gpu_sent = cpu, gpu
         wait_mw, wait_board_mw = idle[cpu, gpu, mem, 0], idle[cpu, gpu, mem, 1]
         encode_ms = send[cut, level, 1] / cpu_ghz[cpu]
         encode_mj = encode_ms * codec[cpu, gpu, mem, 0] * 1e-3
@@ -229,19 +252,24 @@ def outcome(
             bank, s.offset, p.bank_step_ms, start_ms, send[cut, level, 0], p.offload_timeout_ms
         )
         radio_mj = (p.radio_base_mw * send_ms + p.radio_mw_per_mbps * sent) * 1e-3
-        arrived = (s.offset + int(s.arrival_ms / p.bank_step_ms)) & (bank.shape[0] - 1)
+        arrived = wrapped(s.offset + int(s.arrival_ms / p.bank_step_ms), bank.shape[0])
         network_ms = float(bank[arrived, 1])
         server_ms = tail_ms[cut] * bank[arrived, 2] + send[cut, level, 2]
         receive_ms = p.answer_ms
         if send_ms + network_ms + server_ms + receive_ms > p.offload_timeout_ms or sent < send[cut, level, 0]:
-            # whatever is not back by the time-out never counts: the rest runs here
+            # what is not back by the time-out never counts: the rest runs here, with the out-of-the-box mapping
+            # and clocks, as soon as these are in force
             timed_out = 1.0
             network_ms = min(network_ms, p.offload_timeout_ms - send_ms)
             server_ms = p.offload_timeout_ms - send_ms - network_ms
             receive_ms = 0.0
-            rest_ms = head[mapping, last, cpu, gpu, mem, 0] - head[mapping, cut, cpu, gpu, mem, 0]
-            rest_mj = head[mapping, last, cpu, gpu, mem, 1] - head[mapping, cut, cpu, gpu, mem, 1]
-            board_mj += head[mapping, last, cpu, gpu, mem, 2] - head[mapping, cut, cpu, gpu, mem, 2]
+            cpu, gpu = capped(s, p, head.shape[2] - 1, head.shape[3] - 1)
+            change_ms = settle_ms(p, cpu != cpu_sent, gpu != gpu_sent, mem != head.shape[4] - 1)
+            mem = head.shape[4] - 1
+            rest_ms = change_ms + head[0, last, cpu, gpu, mem, 0] - head[0, cut, cpu, gpu, mem, 0]
+            rest_mj = head[0, last, cpu, gpu, mem, 1] - head[0, cut, cpu, gpu, mem, 1] + change_ms * wait_mw * 1e-3
+            board_mj += head[0, last, cpu, gpu, mem, 2] - head[0, cut, cpu, gpu, mem, 2]
+            board_mj += change_ms * wait_board_mw * 1e-3
             out[FALLBACK] = rest_ms
             out[ENERGY + FALLBACK] = rest_mj
             latency_ms += rest_ms
@@ -281,6 +309,7 @@ def outcome(
     out[COST] = cost
     out[CPU_INDEX] = cpu
     out[GPU_INDEX] = gpu
+    out[MEM_INDEX] = mem
     return cost
 
 
@@ -323,7 +352,7 @@ def remember_transfer(s: Any, p: Any, bank: Any, tail_ms: Any, cut: int, out: An
     if out[TIMED_OUT] > 0.0:
         s.timeouts += 1
     else:
-        arrived = (s.offset + int(s.arrival_ms / p.bank_step_ms)) & (bank.shape[0] - 1)
+        arrived = wrapped(s.offset + int(s.arrival_ms / p.bank_step_ms), bank.shape[0])
         s.timeouts = 0
         s.rtt_ms = bank[arrived, 1]
         s.server_factor = bank[arrived, 2]
@@ -331,7 +360,7 @@ def remember_transfer(s: Any, p: Any, bank: Any, tail_ms: Any, cut: int, out: An
 
 @inline_kernel()  # type: ignore[untyped-decorator]
 def advance(
-    idle: Any, tail_ms: Any, p: Any, bank: Any, s: Any, cut: int, mem: int, last: int, out: NDArray[np.float32]
+    idle: Any, tail_ms: Any, p: Any, bank: Any, s: Any, cut: int, last: int, out: NDArray[np.float32]
 ) -> int:
     """Apply the outcome `out` to state `s` and go on to the next request that is still wanted.
 
@@ -343,7 +372,7 @@ def advance(
     began_ms = s.now_ms
     s.cpu = np.int32(out[CPU_INDEX])
     s.gpu = np.int32(out[GPU_INDEX])
-    s.mem = mem
+    s.mem = np.int32(out[MEM_INDEX])
     dropped = 0
     while True:
         s.arrival_ms += gap_ms(s.stream, s.request, p)
@@ -428,7 +457,7 @@ def step_batch(
             head, idle, codec, send, tail_ms, cpu_ghz, p, bank, s,
             a[CUT], a[MAPPING], a[CPU], a[GPU], a[MEM], a[LEVEL], out,
         )  # fmt: skip
-        end = advance(idle, tail_ms, p, bank, s, a[CUT], a[MEM], last, out)
+        end = advance(idle, tail_ms, p, bank, s, a[CUT], last, out)
         rewards[i] = -(cost + out[DROP_COST])
         ends[i] = end
         observe(s, p, top[CPU], top[GPU], top[MEM], observations[i])

@@ -13,8 +13,8 @@ from dvfo_env.observation import FEATURES
 from dvfo_env.scenario import Scenario, load_scenario
 from dvfo_env.simulator import TRAINING_BANK_SEED, Simulator
 from dvfo_env.spaces import ActionView, observation_space, reward_space
-from dvfo_env.state import ACCURACY_LOST, CPU_INDEX, ENERGY_MJ, GPU_INDEX, LATENCY_MS, OUTCOME
-from dvfo_env.tables import ACTION_PARTS, CPU, GPU, CostTables, compile_scenario
+from dvfo_env.state import ACCURACY_LOST, CPU_INDEX, ENERGY_MJ, GPU_INDEX, LATENCY_MS, MEM_INDEX, OUTCOME
+from dvfo_env.tables import ACTION_PARTS, CPU, GPU, MEM, CostTables, compile_scenario
 
 
 def _feature_table() -> str:
@@ -142,7 +142,7 @@ class DVFOEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
 
     def _chosen(self, indices: NDArray[np.int64], row: list[float]) -> dict[str, Any]:
         in_force = indices.copy()
-        in_force[CPU], in_force[GPU] = int(row[CPU_INDEX]), int(row[GPU_INDEX])
+        in_force[CPU], in_force[GPU], in_force[MEM] = (int(row[i]) for i in (CPU_INDEX, GPU_INDEX, MEM_INDEX))
         state = self.simulator.states[0]
         rate = self.simulator.bank[
             (int(state["offset"]) + int(state["now_ms"] / self.tables.uplink.step_ms)) % len(self.simulator.bank), 0

@@ -52,6 +52,7 @@ OUTCOME = (
     "idle_mj",
     "cpu_index",
     "gpu_index",
+    "mem_index",
     "temperature_c",
 )
 ENERGY = len(PHASES)
@@ -70,5 +71,6 @@ ENERGY = len(PHASES)
     IDLE_MJ,
     CPU_INDEX,
     GPU_INDEX,
+    MEM_INDEX,
     TEMPERATURE,
 ) = range(2 * len(PHASES), len(OUTCOME))

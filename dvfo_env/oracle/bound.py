@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvfo_env.compiled import inline_kernel, kernel
-from dvfo_env.dynamics import begin_episode, drop_cost, gap_ms, transfer
+from dvfo_env.dynamics import begin_episode, drop_cost, gap_ms, transfer, wrapped
 from dvfo_env.oracle.clairvoyant import best_rate, remainder_floor
 from dvfo_env.simulator import TRAINING_BANK_SEED, stream_of_seed
 from dvfo_env.state import STATE
@@ -62,7 +62,7 @@ def send_floor(
         # a transfer that ends at this sample, found backwards
         left, at = kilobit, step - 1
         while at >= 0 and edge_ms - at * step_ms <= limit_ms + step_ms:
-            moved = bank[(offset + at) & (bank.shape[0] - 1), 0] * step_ms
+            moved = bank[wrapped(offset + at, bank.shape[0]), 0] * step_ms
             if moved >= left:
                 begin_ms = (at + 1) * step_ms - left / (moved / step_ms)
                 if begin_ms >= earliest_ms:
@@ -83,18 +83,19 @@ def send_floor(
 @kernel()  # type: ignore[untyped-decorator]
 def request_bound(
     head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, bank: Any, s: Any,
-    linear_floor: Any, fastest_ms: Any, floors: Any,
+    linear_floor: Any, rest_floor: Any, fastest_ms: Any, floors: Any,
 ) -> float:  # fmt: skip
     """Least conceivable cost of the request of state `s`, which has just arrived.
 
-    `linear_floor`, `fastest_ms` float64 [U, K]: least weighted cost and latency of each head over all clocks.
+    `linear_floor`, `fastest_ms` float64 [U, K]: least weighted cost and latency of each head over all clocks;
+    `rest_floor` float64 [K]: least weighted cost of what follows each cut when the first mapping runs it.
     """
     last = head.shape[1] - 1
     energy_weight = s.eta * p.energy_weight_per_mj
     latency_weight = (1.0 - s.eta) * p.latency_weight_per_ms
     arrival_ms = s.arrival_ms
     delay_ms = max(p.cpu_delay_ms, p.gpu_delay_ms, p.mem_delay_ms)
-    arrived = (s.offset + int(arrival_ms / p.bank_step_ms)) & (bank.shape[0] - 1)
+    arrived = wrapped(s.offset + int(arrival_ms / p.bank_step_ms), bank.shape[0])
     # sending may begin late: at worst after the whole queue limit
     end_ms = arrival_ms + p.queue_limit_ms + p.slowest_ms + p.offload_timeout_ms
     rate = best_rate(bank, s.offset, p.bank_step_ms, arrival_ms, end_ms)
@@ -125,11 +126,7 @@ def request_bound(
                             late = p.deadline_weight if soonest_ms > p.deadline_ms else 0.0
                             best = min(best, begun + late)
                             continue
-                        rest = (
-                            energy_weight * (head[u, last, c, g, m, 1] - mj)
-                            + latency_weight * (head[u, last, c, g, m, 0] - ms)
-                        )
-                        best = min(best, begun + rest + latency_weight * p.offload_timeout_ms)
+                        best = min(best, begun + rest_floor[cut] + latency_weight * p.offload_timeout_ms)
                         wait_mw = float(idle[c, g, m, 0])
                         for z in range(send.shape[1]):
                             if begun + floors[cut, z] >= best:
@@ -162,10 +159,31 @@ def request_bound(
 
 
 @kernel()  # type: ignore[untyped-decorator]
+def head_floors(
+    head: Any, energy_weight: float, latency_weight: float, linear_floor: Any, rest_floor: Any
+) -> None:
+    """Least weighted cost over all clocks of each head, [U, K], and of what follows each cut, [K]."""
+    last = head.shape[1] - 1
+    for u in range(head.shape[0]):
+        for k in range(last + 1):
+            least, least_rest = np.inf, np.inf
+            for c in range(head.shape[2]):
+                for g in range(head.shape[3]):
+                    for m in range(head.shape[4]):
+                        cost = energy_weight * head[u, k, c, g, m, 1] + latency_weight * head[u, k, c, g, m, 0]
+                        whole = energy_weight * head[u, last, c, g, m, 1] + latency_weight * head[u, last, c, g, m, 0]
+                        least = min(least, cost)
+                        least_rest = min(least_rest, whole - cost)
+            linear_floor[u, k] = least
+            if u == 0:
+                rest_floor[k] = least_rest
+
+
+@kernel()  # type: ignore[untyped-decorator]
 def _bound_episodes(
     head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p_array: Any, bank: Any,
     top: Any, states: Any, streams: NDArray[np.uint64], costs: NDArray[np.float64],
-    linear_floor: Any, fastest_ms: Any, floors: Any,
+    linear_floor: Any, rest_floor: Any, fastest_ms: Any, floors: Any,
 ) -> None:  # fmt: skip
     p = p_array[0]
     for episode in range(states.shape[0]):
@@ -174,21 +192,11 @@ def _bound_episodes(
         energy_weight = s.eta * p.energy_weight_per_mj
         latency_weight = (1.0 - s.eta) * p.latency_weight_per_ms
         if episode == 0 or p.eta_low != p.eta_high:
-            for u in range(head.shape[0]):
-                for k in range(head.shape[1]):
-                    least = np.inf
-                    for c in range(head.shape[2]):
-                        for g in range(head.shape[3]):
-                            for m in range(head.shape[4]):
-                                least = min(
-                                    least,
-                                    energy_weight * head[u, k, c, g, m, 1] + latency_weight * head[u, k, c, g, m, 0],
-                                )
-                    linear_floor[u, k] = least
+            head_floors(head, energy_weight, latency_weight, linear_floor, rest_floor)
         for request in range(costs.shape[1]):
             s.now_ms = s.arrival_ms
             costs[episode, request] = request_bound(
-                head, idle, codec, send, tail_ms, cpu_ghz, p, bank, s, linear_floor, fastest_ms, floors
+                head, idle, codec, send, tail_ms, cpu_ghz, p, bank, s, linear_floor, rest_floor, fastest_ms, floors
             )
             s.arrival_ms += gap_ms(s.stream, s.request, p)
             s.request += 1
@@ -206,9 +214,10 @@ def bound_costs(
     costs = np.zeros((len(streams), tables.scenario.episode_requests))
     top = np.array(tables.sizes, dtype=np.int64) - 1
     fastest_ms = tables.head[..., 0].min(axis=(2, 3, 4)).astype(np.float64)
-    linear_floor = np.empty_like(fastest_ms)
+    linear_floor, rest_floor = np.empty_like(fastest_ms), np.empty(fastest_ms.shape[1])
     floors = np.empty(tables.send.shape[:2])
     _bound_episodes(
-        *tables.arrays, tables.bank(bank_seed), top, states, streams, costs, linear_floor, fastest_ms, floors
+        *tables.arrays, tables.bank(bank_seed), top, states, streams, costs, linear_floor, rest_floor,
+        fastest_ms, floors,
     )
     return costs

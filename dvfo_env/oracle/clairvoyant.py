@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvfo_env.compiled import inline_kernel, kernel
-from dvfo_env.dynamics import capped, outcome, run_head
+from dvfo_env.dynamics import capped, outcome, run_head, wrapped
 from dvfo_env.simulator import Simulator
 from dvfo_env.state import OUTCOME
 from dvfo_env.tables import CPU, CUT, GPU, LEVEL, MAPPING, MEM
@@ -33,7 +33,7 @@ def best_rate(bank: Any, offset: int, step_ms: float, start_ms: float, end_ms: f
     """Highest rate of the bank, Mbit/s, between two wall times."""
     best = 0.0
     for step in range(int(start_ms / step_ms), int(end_ms / step_ms) + 1):
-        best = max(best, bank[(offset + step) & (bank.shape[0] - 1), 0])
+        best = max(best, bank[wrapped(offset + step, bank.shape[0]), 0])
     return best
 
 
@@ -44,7 +44,7 @@ def remainder_floor(
     """For every (cut, level) a floor of what follows the head, float64 [K, Z]; the last cut is not written."""
     energy_weight = s.eta * p.energy_weight_per_mj * 1e-3  # per mW * ms
     latency_weight = (1.0 - s.eta) * p.latency_weight_per_ms
-    arrived = (s.offset + int(s.arrival_ms / p.bank_step_ms)) & (bank.shape[0] - 1)
+    arrived = wrapped(s.offset + int(s.arrival_ms / p.bank_step_ms), bank.shape[0])
     given_up = latency_weight * p.offload_timeout_ms
     for cut in range(send.shape[0] - 1):
         for level in range(send.shape[1]):

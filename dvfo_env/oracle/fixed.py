@@ -45,7 +45,7 @@ def _run_fixed(
                 action[CPU], action[GPU], action[MEM], action[LEVEL], out,
             )  # fmt: skip
             simulated += 1
-            end = advance(idle, tail_ms, p, bank, s, action[CUT], action[MEM], last, out)
+            end = advance(idle, tail_ms, p, bank, s, action[CUT], last, out)
             if out[DROPPED] > 0:
                 total += out[DROP_COST]
             if end > 0:
