@@ -1,0 +1,68 @@
+"""Neurosurgeon-style: the best cut for the bandwidth last seen, at the highest clocks, with one compression level.
+
+After Kang et al., "Neurosurgeon: Collaborative Intelligence Between the Cloud and Mobile Edge" (ASPLOS 2017): per
+layer it predicts latency and energy on the device and on the server, and for the current bandwidth and server load
+it takes the cut with the least latency or the least energy.
+
+What differs from the paper: it minimises the scenario's own cost (the mix of latency, energy, accuracy and
+deadline) instead of one of the two; it chooses among all mappings; its layer predictions are the model's own, so
+they are never wrong; and it may compress with one fixed level, the one that does best on training episodes,
+where the paper sends 32-bit features. Clocks stay at the top, as the paper knows none. The paper probes the network
+now and then; here a throughput older than `forget_ms` (also chosen on training episodes) gives way to the training
+bank's median rate, as it does before the first transfer. It does not hedge or look at the queue.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvfo_agents.baselines.belief import Belief, silence_ms, states_of
+from dvfo_agents.baselines.search import make_space, search
+from dvfo_agents.baselines.tuning import training_cost
+from dvfo_env.tables import LEVEL, CostTables
+
+_FORGET_MS = (1000.0, 250.0, 4000.0, np.inf)
+
+
+class Neurosurgeon:
+    """Cut and mapping by enumeration for the rate last seen; implements `Policy`.
+
+    Args:
+        tables: the compiled scenario.
+        level: index of the compression level everything is sent with.
+        forget_ms: age at which the throughput last seen is no longer believed.
+    """
+
+    name = "neurosurgeon"
+
+    def __init__(self, tables: CostTables, level: int, forget_ms: float = _FORGET_MS[0]) -> None:
+        self.level = level
+        self.forget_ms = forget_ms
+        self._tables = tables
+        clocks = np.zeros(tables.head.shape[2:5], dtype=bool)
+        clocks[-1, -1, -1] = True
+        self._space = make_space(tables, clocks=clocks, levels=np.array([level]))
+        self._belief = Belief(tables, last_weight=1.0, worlds=1, learned=False)
+        self._start: NDArray[np.int64] = tables.out_of_the_box.copy()
+        self._start[LEVEL] = level
+
+    def reset(self, n: int) -> None:
+        """Nothing is remembered, so there is nothing to forget."""
+
+    def act(self, observations: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Indices int64 [N, parts] for observations float32 [N, OBSERVATION_SIZE]."""
+        actions = np.repeat(self._start[None], len(observations), axis=0)
+        states = states_of(self._tables, observations)
+        worlds = self._belief.worlds(observations)
+        worlds[silence_ms(observations) > self.forget_ms, :, 0] = np.exp2(self._belief.marginal_log2)
+        search(self._tables, self._space, states, worlds, actions)
+        return actions
+
+
+def make(tables: CostTables) -> Neurosurgeon:
+    """The policy for a compiled scenario, with the level and then the memory that cost least on training episodes."""
+    by_level = [Neurosurgeon(tables, level) for level in range(tables.sizes[LEVEL])]
+    level = min(by_level, key=lambda policy: training_cost(policy, tables)).level
+    by_memory = [Neurosurgeon(tables, level, forget_ms) for forget_ms in _FORGET_MS]
+    return min(by_memory, key=lambda policy: training_cost(policy, tables))

@@ -1,0 +1,370 @@
+"""Exact search over the joint action for the least expected cost in a handful of possible worlds.
+
+A world is a constant (rate, round-trip time, server factor). What an action costs in a world is asked of
+`dvfo_env.dynamics.outcome`, the step's own physics; only the search is here. It is exact:
+
+* For the worlds at hand, the time and energy that follow a head depend on the clocks through waiting power, encoder
+  power and CPU clock alone, so `outcome` is asked once per (cut, level, world) and its breakdown gives a floor for
+  every clock point.
+* For a fixed weight, the clock points of each (mapping, cut) are sorted once by what the head costs there. While
+  clocks change the head runs partly at other clocks: at most `share` = longest delay / fastest head of it, and
+  nowhere cheaper than at the cheapest point. Points are visited in that order until the floor passes the best cost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from dvfo_env.dynamics import capped, outcome, run_head
+from dvfo_env.oracle.clairvoyant import remainder_floor
+from dvfo_env.state import (
+    ACCURACY_LOST,
+    ENERGY,
+    FALLBACK,
+    LATENCY_MS,
+    NETWORK,
+    OUTCOME,
+    RECEIVE,
+    SEND,
+    SERVER,
+)
+from dvfo_env.tables import CPU, CUT, GPU, LEVEL, MAPPING, MEM, CostTables
+
+#: Step of the one-sample worlds [ms]: longer than anything lasts, so that rates are constant.
+_FOREVER_MS = 1e15
+_ETA_POINTS = 9
+_SLACK = 1e-9
+_DEADLINE_SLACK_MS = 1e-2  # outcome rows are float32
+#: Columns of `rest`: mean cost apart from clocks, mean ms away, then ms away per world.
+_COST, _HOLD_MS, _HOLDS = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Space:
+    """The part of the joint action that is searched, prepared for fast visits.
+
+    order      int32 [E, U, K, P]   clock points, cheapest head first, for each of E weights eta
+    floor      float64 [E, U, K]    cost of the cheapest head
+    shares     float64 [U, K]       at most this share of the head runs while clocks still change
+    cuts, levels int64              allowed cuts and compression levels
+    """
+
+    order: NDArray[np.int32]
+    floor: NDArray[np.float64]
+    shares: NDArray[np.float64]
+    cuts: NDArray[np.int64]
+    levels: NDArray[np.int64]
+
+
+def make_space(
+    tables: CostTables,
+    clocks: NDArray[np.bool_] | None = None,
+    cuts: NDArray[np.integer] | None = None,
+    levels: NDArray[np.integer] | None = None,
+) -> Space:
+    """Prepare a search over `clocks` (bool [C, G, M]; default all), `cuts` and `levels` (indices; default all)."""
+    p = tables.params[0]
+    shape = tables.head.shape
+    ms = tables.head[..., 0].reshape(*shape[:2], -1).astype(np.float64)
+    mj = tables.head[..., 1].reshape(*shape[:2], -1).astype(np.float64)
+    allowed = np.arange(ms.shape[2]) if clocks is None else np.flatnonzero(clocks.ravel())
+    low, high = float(p["eta_low"]), float(p["eta_high"])
+    etas = np.linspace(low, high, 1 if low == high else _ETA_POINTS)
+    weighted = np.stack(
+        [e * p["energy_weight_per_mj"] * mj + (1.0 - e) * p["latency_weight_per_ms"] * ms for e in etas]
+    )
+    # the first cut has no head, so any order is sorted: points that are cheap to wait at come first
+    key = weighted + 1e-12 * tables.idle[..., 0].ravel()
+    order = allowed[np.argsort(key[..., allowed], axis=-1, kind="stable")]
+    every_cut, every_level = np.arange(shape[1]), np.arange(tables.send.shape[1])
+    fastest_ms = ms.min(axis=-1)
+    delay_ms = max(float(p[field]) for field in ("cpu_delay_ms", "gpu_delay_ms", "mem_delay_ms"))
+    shares = np.divide(delay_ms, fastest_ms, out=np.ones_like(fastest_ms), where=fastest_ms > delay_ms)
+    shares[:, 0] = 0.0  # no head runs before the input
+    return Space(
+        order=np.ascontiguousarray(order, dtype=np.int32),
+        floor=weighted.min(axis=-1),  # over all clocks: the old ones may be outside `clocks`
+        shares=shares,
+        cuts=np.asarray(every_cut if cuts is None else cuts, dtype=np.int64),
+        levels=np.asarray(every_level if levels is None else levels, dtype=np.int64),
+    )
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def late_arrivals(latency_ms: float, p: Any) -> float:
+    """Expected delay in ms that serving this request for `latency_ms` puts on the next one."""
+    if p.poisson == 0:
+        return max(0.0, latency_ms - p.period_ms)
+    return latency_ms - p.period_ms * (1.0 - np.exp(-latency_ms / p.period_ms))
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def expected_cost(
+    head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, worlds: Any, s: Any,
+    cut: int, mapping: int, cpu: int, gpu: int, mem: int, level: int, queue_weight: float, scratch: Any,
+) -> float:  # fmt: skip
+    """Mean cost of one joint action over the worlds, plus `queue_weight` times the delay it hands on."""
+    total = 0.0
+    n = worlds.shape[0] if cut < head.shape[1] - 1 else 1
+    for w in range(n):
+        s.offset = w
+        total += outcome(head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, s, cut, mapping, cpu, gpu, mem, level, scratch)  # fmt: skip  # noqa: E501
+        if queue_weight > 0.0:
+            total += queue_weight * late_arrivals(float(scratch[LATENCY_MS]), p)
+    return total / n
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _remainder(
+    head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, worlds: Any, s: Any,
+    cut: int, level: int, scratch: Any, r: Any,
+) -> None:  # fmt: skip
+    """What follows the head of a cut that sends, apart from clocks: `r` float64 [2 + W]."""
+    energy_weight = s.eta * p.energy_weight_per_mj
+    latency_weight = (1.0 - s.eta) * p.latency_weight_per_ms
+    share = 1.0 / worlds.shape[0]
+    delay_ms = max(p.cpu_delay_ms, p.gpu_delay_ms, p.mem_delay_ms)
+    cpu, gpu = capped(s, p, s.cpu, s.gpu)
+    wait_mw = idle[cpu, gpu, s.mem, 0]
+    r[:_HOLDS] = 0.0
+    for w in range(worlds.shape[0]):
+        s.offset = w
+        outcome(
+            head,
+            idle,
+            codec,
+            send,
+            tail_ms,
+            cpu_ghz,
+            p,
+            worlds,
+            s,
+            cut,
+            0,
+            s.cpu,
+            s.gpu,
+            s.mem,
+            level,
+            scratch,
+        )
+        hold_ms = scratch[SEND] + scratch[NETWORK] + scratch[SERVER] + scratch[RECEIVE]
+        radio_mj = scratch[ENERGY + SEND] + scratch[ENERGY + NETWORK] + scratch[ENERGY + SERVER] + scratch[ENERGY + RECEIVE]  # fmt: skip  # noqa: E501
+        radio_mj -= hold_ms * wait_mw * 1e-3
+        cost = latency_weight * hold_ms + energy_weight * radio_mj
+        cost += p.accuracy_weight_per_point * scratch[ACCURACY_LOST]
+        r[_COST] += cost * share
+        r[_HOLD_MS] += hold_ms * share
+        # a request that times out is finished on the device; the clock change before that depends on the action
+        fallback_ms = scratch[FALLBACK] - delay_ms
+        fallback_mj = scratch[ENERGY + FALLBACK] - delay_ms * wait_mw * 1e-3
+        r[_COST] += max(0.0, latency_weight * fallback_ms + energy_weight * fallback_mj) * share
+        r[_HOLDS + w] = hold_ms
+
+
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+def _penalties(begun_ms: float, r: Any, p: Any, queue_weight: float) -> float:
+    """Floor of deadline misses and of the delay handed on, when sending begins no sooner than `begun_ms`."""
+    missed = 0
+    worlds = r.shape[0] - _HOLDS
+    for w in range(worlds):
+        if begun_ms + r[_HOLDS + w] > p.deadline_ms + _DEADLINE_SLACK_MS:
+            missed += 1
+    cost = p.deadline_weight * missed / worlds
+    if queue_weight > 0.0:
+        cost += queue_weight * late_arrivals(begun_ms + r[_HOLD_MS], p)  # convex: no more than the mean
+    return cost
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _prepare_group(
+    head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, worlds: Any, s: Any,
+    cut: int, lowest: float, soonest_ms: float, levels: Any, crude: Any, rest: Any, known: Any, base: Any,
+    queue_weight: float, best: float, scratch: Any,
+) -> None:  # fmt: skip
+    """Ask for the remainders a group needs; `base` [Z] is their floor apart from clocks, infinite where hopeless."""
+    for z in levels:
+        base[z] = np.inf
+        if lowest + crude[cut, z] >= best - _SLACK:
+            continue  # `best` only falls, so this level stays hopeless for the group
+        r = rest[cut, z]
+        if not known[cut, z]:
+            _remainder(head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, s, cut, z, scratch, r)
+            known[cut, z] = True
+        base[z] = r[_COST] + _penalties(soonest_ms + send[cut, z, 1] / cpu_ghz[-1], r, p, queue_weight)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _visit(
+    head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, worlds: Any, s: Any,
+    mapping: int, cut: int, points: Any, sorted_points: bool, floor: float, share: float, levels: Any,
+    least: float, base: Any, rest: Any, queue_weight: float, best: float, action: Any, scratch: Any,
+) -> float:  # fmt: skip
+    """Search the clock points and levels of one (mapping, cut); returns the best cost known afterwards."""
+    last = head.shape[1] - 1
+    energy_weight = s.eta * p.energy_weight_per_mj
+    latency_weight = (1.0 - s.eta) * p.latency_weight_per_ms
+    waited_ms = s.now_ms - s.arrival_ms
+    gpus, mems = head.shape[3], head.shape[4]
+    cpu_top, gpu_top = capped(s, p, head.shape[2] - 1, gpus - 1)
+    for at in range(points.shape[0]):
+        point = points[at]
+        m = point % mems
+        c, g = min(point // (gpus * mems), cpu_top), min((point // mems) % gpus, gpu_top)
+        linear = energy_weight * head[mapping, cut, c, g, m, 1] + latency_weight * head[mapping, cut, c, g, m, 0]
+        begun = latency_weight * waited_ms + (1.0 - share) * linear + share * floor
+        if begun + least >= best - _SLACK:
+            if sorted_points:
+                break
+            continue
+        per_hold = energy_weight * 1e-3 * idle[c, g, m, 0]
+        per_encode = (latency_weight + energy_weight * 1e-3 * codec[c, g, m, 0]) / cpu_ghz[c]
+        exact = False
+        begun_ms = waited_ms
+        for z in levels:
+            follow = 0.0
+            if cut < last:
+                if begun + base[z] >= best - _SLACK:
+                    continue
+                follow = per_hold * rest[cut, z, _HOLD_MS] + per_encode * send[cut, z, 1]
+                if begun + base[z] + follow >= best - _SLACK:
+                    continue
+            if not exact:
+                early_ms, early_mj, _, late_ms, late_mj, _ = run_head(head, s, p, mapping, cut, c, g, m)
+                begun_ms = waited_ms + early_ms + late_ms
+                begun = latency_weight * begun_ms + energy_weight * (early_mj + late_mj)
+                exact = True
+            if cut < last:
+                r = rest[cut, z]
+                encode_ms = send[cut, z, 1] / cpu_ghz[c]
+                low = begun + r[_COST] + follow + _penalties(begun_ms + encode_ms, r, p, queue_weight)
+                if low >= best - _SLACK:
+                    continue
+            elif begun >= best - _SLACK:
+                break
+            cost = expected_cost(head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, s, cut, mapping, c, g, m, z, queue_weight, scratch)  # fmt: skip  # noqa: E501
+            if cost < best:
+                best = cost
+                action[CUT], action[MAPPING], action[LEVEL] = cut, mapping, z
+                action[CPU], action[GPU], action[MEM] = point // (gpus * mems), (point // mems) % gpus, m
+            if cut == last:
+                break  # nothing is sent: the level makes no difference
+    return best
+
+
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+def _least(crude: Any, cut: int, last: int, levels: Any) -> float:
+    """Floor of what follows a head, over all levels."""
+    if cut == last:
+        return 0.0
+    least = np.inf
+    for z in levels:
+        least = min(least, crude[cut, z])
+    return least
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _search_one(
+    head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, worlds: Any, s: Any,
+    order: Any, floor: Any, shares: Any, cuts: Any, levels: Any, wait_mw: float, queue_share: float,
+    action: Any, crude: Any, one: Any, base: Any, rest: Any, known: Any, scratch: Any,
+) -> float:  # fmt: skip
+    """Write the joint action with the least expected cost for state `s` into `action` [6]; returns that cost."""
+    last = head.shape[1] - 1
+    latency_weight = (1.0 - s.eta) * p.latency_weight_per_ms
+    queue_weight = queue_share * latency_weight
+    waited = latency_weight * (s.now_ms - s.arrival_ms)
+    crude[:] = 0.0
+    for w in range(worlds.shape[0]):
+        s.offset = w
+        remainder_floor(send, tail_ms, p, worlds, s, cpu_ghz[-1], wait_mw, worlds[w, 0], one)
+        crude += one
+    crude /= worlds.shape[0]
+    known[:] = False
+    at = 0.0
+    if order.shape[0] > 1:
+        at = (s.eta - p.eta_low) / (p.eta_high - p.eta_low) * (order.shape[0] - 1)
+    near, below = int(at + 0.5), min(int(at), order.shape[0] - 1)
+    above = min(below + 1, order.shape[0] - 1)
+    # the floor of a head is concave in eta, so the chord between two weights lies below it
+    best = expected_cost(head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, s, action[CUT], action[MAPPING], action[CPU], action[GPU], action[MEM], action[LEVEL], queue_weight, scratch)  # fmt: skip  # noqa: E501
+    first_u, first_k, least = 0, cuts[0], np.inf
+    for u in range(head.shape[0]):
+        for k in cuts:
+            lowest = floor[below, u, k] + (at - below) * (floor[above, u, k] - floor[below, u, k])
+            lowest += _least(crude, k, last, levels)
+            if lowest < least:
+                first_u, first_k, least = u, k, lowest
+    for turn in range(2):
+        for u in range(head.shape[0]):
+            for k in cuts:
+                if (turn == 0) != (u == first_u and k == first_k):
+                    continue
+                lowest = floor[below, u, k] + (at - below) * (floor[above, u, k] - floor[below, u, k])
+                least = _least(crude, k, last, levels)
+                if waited + lowest + least >= best - _SLACK:
+                    continue
+                if k < last:
+                    _prepare_group(
+                        head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, s, k, waited + lowest,
+                        s.now_ms - s.arrival_ms, levels, crude, rest, known, base, queue_weight, best, scratch,
+                    )  # fmt: skip
+                best = _visit(
+                    head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, s, u, k, order[near, u, k],
+                    order.shape[0] == 1 and s.trips == 0, lowest, shares[u, k], levels, least, base, rest,
+                    queue_weight, best, action, scratch,
+                )  # fmt: skip
+    return best
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _search_batch(
+    head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p_array: Any, worlds: Any, states: Any,
+    order: Any, floor: Any, shares: Any, cuts: Any, levels: Any, queue_share: float, actions: Any, costs: Any,
+    scratch: Any,
+) -> None:  # fmt: skip
+    wait_mw = idle[:, :, :, 0].min()
+    sends = send.shape[:2]
+    base = np.zeros(sends[1])
+    crude, one, known = np.zeros(sends), np.zeros(sends), np.zeros(sends, dtype=np.bool_)
+    rest = np.empty((sends[0], sends[1], _HOLDS + worlds.shape[1]))
+    for i in range(states.shape[0]):
+        costs[i] = _search_one(
+            head, idle, codec, send, tail_ms, cpu_ghz, p_array[0], worlds[i], states[i], order, floor, shares,
+            cuts, levels, wait_mw, queue_share, actions[i], crude, one, base, rest, known, scratch,
+        )  # fmt: skip
+
+
+def search(
+    tables: CostTables,
+    space: Space,
+    states: NDArray[np.void],
+    worlds: NDArray[np.float32],
+    actions: NDArray[np.int64],
+    queue_share: float = 0.0,
+) -> NDArray[np.float64]:
+    """Find the joint action with the least expected cost for every state.
+
+    Args:
+        tables: the compiled scenario.
+        space: which actions to search.
+        states: STATE [N]; time is counted from the request's arrival (`arrival_ms` 0). `offset` is overwritten.
+        worlds: float32 [N, W, 4], equally likely: rate_mbps, rtt_ms, server factor, unused.
+        actions: int64 [N, parts]; legal actions of `space` to begin with, overwritten by the best ones.
+        queue_share: how much of the expected delay of the next request counts as latency of this one.
+
+    Returns:
+        Expected costs float64 [N].
+    """
+    params = tables.params.copy()
+    params["bank_step_ms"] = _FOREVER_MS
+    costs = np.zeros(len(states))
+    _search_batch(
+        *tables.arrays[:-1], params, worlds, states, space.order, space.floor, space.shares, space.cuts,
+        space.levels, queue_share, actions, costs, np.zeros(len(OUTCOME), dtype=np.float32),
+    )  # fmt: skip
+    return costs

@@ -1,0 +1,38 @@
+"""The baselines by name; each is imported only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+
+from dvfo_agents.policy import Policy
+from dvfo_env.errors import ConfigError
+from dvfo_env.tables import CostTables
+
+_MODULES = {
+    "governor": "governor",
+    "powersave": "powersave",
+    "all-cloud": "all_cloud",
+    "best-fixed": "best_fixed",
+    "neurosurgeon": "neurosurgeon",
+    "planner": "planner",
+    "random": "random_choice",
+    "clairvoyant": "clairvoyant",
+}
+
+
+def baseline_names() -> tuple[str, ...]:
+    """Names that `make_baseline` knows, in the order tables list them by default."""
+    return tuple(_MODULES)
+
+
+def make_baseline(name: str, tables: CostTables) -> Policy:
+    """Build a baseline for a compiled scenario; some search on training episodes first.
+
+    Raises:
+        ConfigError: there is no baseline of that name; the message lists the known ones.
+    """
+    if name not in _MODULES:
+        raise ConfigError(f"agent {name!r} is not a baseline; known: {', '.join(_MODULES)}")
+    module = importlib.import_module(f"dvfo_agents.baselines.{_MODULES[name]}")
+    policy: Policy = module.make(tables)
+    return policy
