@@ -1,0 +1,116 @@
+"""Agent configurations: YAML files in `configs/agents/`, read strictly, with stable-baselines3's names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from dvfo_env.errors import ConfigError
+from dvfo_env.scenario import configs_folder
+from dvfo_env.schema import Record, parse_record, read_yaml
+
+AGENT_FOLDER = "agents"
+
+Positive = Annotated[float, Field(gt=0.0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=1)]
+Layers = Annotated[tuple[Count, ...], Field(min_length=1)]
+
+
+class LearnerConfig(Record):
+    """What both learners share.
+
+    `learning_rate` falls linearly over the run to `learning_rate * final_learning_rate_share`. `cost_knee`:
+    the learner sees costs above it on a logarithmic scale (`training_env.compress`); logs and scores never
+    do. `minutes` is the budget when the command line gives none.
+    `checkpoint_s`: seconds between checkpoints.
+    """
+
+    minutes: Positive
+    n_envs: Count
+    learning_rate: Positive
+    final_learning_rate_share: Share = 1.0
+    gamma: Share
+    batch_size: Count
+    net_arch: Layers
+    activation: Literal["tanh", "relu"]
+    cost_knee: Positive
+    torch_threads: Count
+    checkpoint_s: Positive = 20.0
+
+
+class PPOConfig(LearnerConfig):
+    """Proximal policy optimisation on the MultiDiscrete view; fields as in `stable_baselines3.PPO`.
+
+    `ent_coef` falls linearly over the run to `ent_coef * final_ent_coef_share`.
+    """
+
+    algorithm: Literal["ppo"]
+    n_steps: Count
+    n_epochs: Count
+    gae_lambda: Share
+    clip_range: Positive
+    ent_coef: Annotated[float, Field(ge=0.0)]
+    final_ent_coef_share: Share = 1.0
+    vf_coef: Positive
+    max_grad_norm: Positive
+    target_kl: Positive | None = None
+
+
+class SACConfig(LearnerConfig):
+    """Soft actor-critic on the Box view; fields as in `stable_baselines3.SAC`.
+
+    `train_freq` and `gradient_steps` count steps of the whole batch of `n_envs` environments, so there are
+    gradient_steps / (train_freq * n_envs) updates per environment step. `target_entropy` is in nats; `auto`
+    is minus the number of free action parts.
+    """
+
+    algorithm: Literal["sac"]
+    buffer_size: Count
+    learning_starts: Annotated[int, Field(ge=0)]
+    tau: Share
+    train_freq: Count
+    gradient_steps: Count
+    ent_coef: Annotated[str, Field(pattern=r"^auto(_[0-9.]+)?$")] | Positive
+    target_entropy: Literal["auto"] | float
+
+
+AgentConfig = PPOConfig | SACConfig
+_KINDS: dict[str, type[PPOConfig] | type[SACConfig]] = {"ppo": PPOConfig, "sac": SACConfig}
+
+
+def list_agents() -> tuple[str, ...]:
+    """Names of the shipped agent configurations, sorted."""
+    return tuple(sorted(file.stem for file in (configs_folder() / AGENT_FOLDER).glob("*.yaml")))
+
+
+def load_agent_config(source: str | Path) -> AgentConfig:
+    """Load an agent configuration by shipped name or from a YAML file.
+
+    Raises:
+        ConfigError: unknown name, missing file, unknown key, wrong type or range; names file and key.
+    """
+    path = Path(source)
+    if path.suffix not in (".yaml", ".yml"):
+        path = configs_folder() / AGENT_FOLDER / f"{source}.yaml"
+        if not path.is_file():
+            known = ", ".join(list_agents())
+            raise ConfigError(
+                f"agent {str(source)!r}: not a shipped agent and not a .yaml file; shipped: {known}"
+            )
+    return parse_agent_config(read_yaml(path), where=str(path))
+
+
+def parse_agent_config(data: Any, where: str) -> AgentConfig:
+    """Validate plain data as the configuration of the algorithm it names.
+
+    Raises:
+        ConfigError: it names no known algorithm, or does not fit that algorithm's fields.
+    """
+    kind = data.get("algorithm") if isinstance(data, dict) else None
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise ConfigError(f"{where}: algorithm: expected one of {', '.join(_KINDS)}, found {kind!r}")
+    config = parse_record(data, _KINDS[kind], where)
+    return TypeAdapter(AgentConfig).validate_python(config)

@@ -1,0 +1,183 @@
+"""A trained policy, rebuilt from a run folder by numpy alone: no stable-baselines3, no torch, no pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import zipfile
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from dvfo_agents.checkpoint import newest_whole
+from dvfo_agents.config import AgentConfig, PPOConfig
+from dvfo_agents.run_folder import read_run_config
+from dvfo_env.errors import CheckpointError, ConfigError
+from dvfo_env.observation import OBSERVATION_SIZE
+from dvfo_env.scenario import Scenario
+from dvfo_env.spaces import ActionView
+from dvfo_env.tables import ACTION_PARTS, CostTables, compile_scenario
+
+_WEIGHTS = "weights.safetensors"
+Decide = Callable[[NDArray[np.float32]], NDArray[Any]]
+
+
+class LearnedPolicy:
+    """A trained policy behind `dvfo_agents.policy.Policy`; it keeps no memory between requests.
+
+    PPO takes the most probable choice of every part, SAC the middle of its distribution: no randomness is
+    left.
+
+    Attributes:
+        name: the algorithm, `ppo` or `sac`.
+        run: the run folder (or file) it was loaded from.
+        scenario: the scenario it was trained on; None where that is not known (a stable-baselines3 file).
+        steps: environment steps it was trained for; None where that is not known.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Path,
+        scenario: Scenario | None,
+        steps: int | None,
+        view: ActionView,
+        decide: Decide,
+    ) -> None:
+        self.name = name
+        self.run = run
+        self.scenario = scenario
+        self.steps = steps
+        self._view = view
+        self._decide = decide
+
+    def reset(self, n: int) -> None:
+        """Nothing to forget."""
+
+    def act(self, observations: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Joint-action indices int64 [N, parts] for observations float32 [N, OBSERVATION_SIZE]."""
+        return self._view.to_indices(self._decide(np.asarray(observations, dtype=np.float32)))
+
+
+def load_policy(
+    run: Path | str, tables: CostTables | None = None, trust_pickle: bool = False
+) -> LearnedPolicy:
+    """Load the newest whole checkpoint of a run folder as a policy for `tables`.
+
+    Args:
+        run: a run folder; or a stable-baselines3 `.zip` file, which holds pickles.
+        tables: the compiled scenario to decide in; None compiles the one the run was trained on.
+        trust_pickle: allow the `.zip`, that is, allow the code inside it to run. Never needed for run
+            folders.
+
+    Raises:
+        CheckpointError: there is no run or no whole checkpoint, or a `.zip` is not trusted.
+        ConfigError: the run's action sizes are not those of `tables`; names the part.
+    """
+    path = Path(run)
+    if path.suffix == ".zip":
+        return _load_zip(path, tables, trust_pickle)
+    config = read_run_config(path)
+    checkpoint = newest_whole(path / "checkpoints", lambda line: print(line, file=sys.stderr))
+    if checkpoint is None:
+        raise CheckpointError(f"{path}: nothing has been saved yet")
+    tables = compile_scenario(config.scenario) if tables is None else tables
+    discrete = isinstance(config.agent, PPOConfig)
+    view = ActionView(tables, continuous=not discrete)
+    try:
+        weights = safetensors.numpy.load(checkpoint.files[_WEIGHTS])
+        network = _network(weights, config.agent)
+    except (KeyError, ValueError, safetensors.SafetensorError) as error:
+        raise CheckpointError(
+            f"{checkpoint.path / _WEIGHTS}: holds no {config.agent.algorithm} policy: {error}"
+        ) from None
+    trained = json.loads(checkpoint.files["counters.json"])["action_sizes"]
+    _check_sizes(path, trained, tables)
+    decide = _most_probable(network, view.sizes) if discrete else _tanh(network)
+    return LearnedPolicy(config.agent.algorithm, path, config.scenario, checkpoint.steps, view, decide)
+
+
+def _check_sizes(path: Path, trained: list[int], tables: CostTables) -> None:
+    for part, size, legal in zip(ACTION_PARTS, trained, tables.sizes, strict=True):
+        if size != legal:
+            raise ConfigError(
+                f"{path}: was trained with {size} choices of {part}, "
+                f"scenario {tables.scenario.name!r} has {legal}: train on that scenario"
+            )
+
+
+def _network(weights: dict[str, NDArray[np.float32]], config: AgentConfig) -> Decide:
+    """The policy's network: observations float32 [N, features] to outputs float32 [N, outputs]."""
+    hidden, last = (
+        ("mlp_extractor.policy_net", "action_net")
+        if isinstance(config, PPOConfig)
+        else ("actor.latent_pi", "actor.mu")
+    )
+    names = [*(f"{hidden}.{2 * i}" for i in range(len(config.net_arch))), last]
+    layers = [(np.ascontiguousarray(weights[f"{name}.weight"].T), weights[f"{name}.bias"]) for name in names]
+    if layers[0][0].shape[0] != OBSERVATION_SIZE:
+        raise ValueError(f"expects {layers[0][0].shape[0]} features, observations have {OBSERVATION_SIZE}")
+    tanh = config.activation == "tanh"
+
+    def forward(observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        values = observations
+        for weight, bias in layers[:-1]:
+            values = values @ weight
+            values += bias
+            np.tanh(values, out=values) if tanh else np.maximum(values, 0.0, out=values)
+        return values @ layers[-1][0] + layers[-1][1]
+
+    return forward
+
+
+def _most_probable(network: Decide, sizes: NDArray[np.int64]) -> Decide:
+    edges = np.concatenate([[0], np.cumsum(sizes)])
+
+    def decide(observations: NDArray[np.float32]) -> NDArray[np.int64]:
+        logits = network(observations)
+        heads = [logits[:, low:high].argmax(axis=1) for low, high in pairwise(edges)]
+        return np.stack(heads, axis=1)
+
+    return decide
+
+
+def _tanh(network: Decide) -> Decide:
+    return lambda observations: np.tanh(network(observations))
+
+
+def _load_zip(path: Path, tables: CostTables | None, trust_pickle: bool) -> LearnedPolicy:
+    if not trust_pickle:
+        raise CheckpointError(
+            f"{path}: a stable-baselines3 file holds pickles, which run code: --trust-pickle allows it"
+        )
+    if tables is None:
+        raise ConfigError(f"{path}: a stable-baselines3 file does not say its scenario: name one")
+    try:
+        print(
+            f"{path}: trusting its pickles, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}",
+            file=sys.stderr,
+        )
+        with zipfile.ZipFile(path) as archive:
+            soft = "sac" in json.loads(archive.read("data"))["policy_class"]["__module__"]
+        from stable_baselines3 import PPO, SAC
+
+        model = (SAC if soft else PPO).load(path, device="cpu")
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except Exception as error:  # a pickle can fail in any way
+        raise CheckpointError(f"{path}: is not a stable-baselines3 file of PPO or SAC: {error}") from None
+    view = ActionView(tables, continuous=soft)
+    if model.action_space != view.space:
+        raise ConfigError(
+            f"{path}: acts in {model.action_space}, scenario {tables.scenario.name!r} in {view.space}"
+        )
+    name = "sac" if soft else "ppo"
+    return LearnedPolicy(
+        name, path, None, model.num_timesteps, view, lambda o: model.predict(o, deterministic=True)[0]
+    )

@@ -1,0 +1,80 @@
+"""Small agents and runs for tests: a toy scenario, a few environments, seconds of training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dvfo_agents.config import AgentConfig, parse_agent_config
+from dvfo_env.scenario import Scenario
+from tests import worlds
+
+_COMMON: dict[str, Any] = {
+    "minutes": 1.0,
+    "learning_rate": 1e-3,
+    "final_learning_rate_share": 0.1,
+    "gamma": 0.8,
+    "net_arch": [16, 16],
+    "cost_knee": 2.0,
+    "torch_threads": 1,
+    "checkpoint_s": 0.1,
+}
+PPO = _COMMON | {
+    "algorithm": "ppo",
+    "n_envs": 8,
+    "n_steps": 16,
+    "batch_size": 64,
+    "n_epochs": 2,
+    "gae_lambda": 0.9,
+    "clip_range": 0.2,
+    "ent_coef": 0.01,
+    "final_ent_coef_share": 0.1,
+    "vf_coef": 0.5,
+    "max_grad_norm": 0.5,
+    "activation": "tanh",
+}
+SAC = _COMMON | {
+    "algorithm": "sac",
+    "n_envs": 4,
+    "batch_size": 32,
+    "buffer_size": 1000,
+    "learning_starts": 300,
+    "tau": 0.01,
+    "train_freq": 4,
+    "gradient_steps": 1,
+    "ent_coef": "auto_0.1",
+    "target_entropy": "auto",
+    "activation": "relu",
+}
+
+
+def agent(kind: str, **changes: Any) -> AgentConfig:
+    return parse_agent_config({**(PPO if kind == "ppo" else SAC), **changes}, where="test")
+
+
+def agent_file(folder: Path, kind: str, **changes: Any) -> Path:
+    path = folder / f"small-{kind}.yaml"
+    path.write_text(yaml.safe_dump({**(PPO if kind == "ppo" else SAC), **changes}), encoding="utf-8")
+    return path
+
+
+def scenario(folder: Path, **changes: Any) -> Scenario:
+    return worlds.scenario(folder, **changes)
+
+
+def train_arguments(folder: Path, kind: str = "ppo", steps: int = 512, **changes: Any) -> list[str]:
+    """Arguments of train.py for a small run in `folder`/run; writes scenario and agent file there."""
+    worlds.scenario(folder)
+    config = agent_file(folder, kind, **changes)
+    return [
+        "--agent",
+        str(config),
+        "--scenario",
+        str(folder / "toy.yaml"),
+        "--out",
+        str(folder / "run"),
+        "--steps",
+        str(steps),
+    ]
