@@ -132,7 +132,12 @@ def request_bound(
                             if begun + floors[cut, z] >= best:
                                 continue
                             encode_ms = send[cut, z, 1] / cpu_ghz[c]
-                            away_ms = bank[arrived, 1] + tail_ms[cut] * bank[arrived, 2] + send[cut, z, 2] + p.answer_ms
+                            away_ms = (
+                                bank[arrived, 1]
+                                + tail_ms[cut] * bank[arrived, 2]
+                                + send[cut, z, 2]
+                                + p.answer_ms
+                            )
                             cost = (
                                 begun
                                 + latency_weight * (encode_ms + away_ms)
@@ -170,8 +175,13 @@ def head_floors(
             for c in range(head.shape[2]):
                 for g in range(head.shape[3]):
                     for m in range(head.shape[4]):
-                        cost = energy_weight * head[u, k, c, g, m, 1] + latency_weight * head[u, k, c, g, m, 0]
-                        whole = energy_weight * head[u, last, c, g, m, 1] + latency_weight * head[u, last, c, g, m, 0]
+                        cost = (
+                            energy_weight * head[u, k, c, g, m, 1] + latency_weight * head[u, k, c, g, m, 0]
+                        )
+                        whole = (
+                            energy_weight * head[u, last, c, g, m, 1]
+                            + latency_weight * head[u, last, c, g, m, 0]
+                        )
                         least = min(least, cost)
                         least_rest = min(least_rest, whole - cost)
             linear_floor[u, k] = least
@@ -196,7 +206,19 @@ def _bound_episodes(
         for request in range(costs.shape[1]):
             s.now_ms = s.arrival_ms
             costs[episode, request] = request_bound(
-                head, idle, codec, send, tail_ms, cpu_ghz, p, bank, s, linear_floor, rest_floor, fastest_ms, floors
+                head,
+                idle,
+                codec,
+                send,
+                tail_ms,
+                cpu_ghz,
+                p,
+                bank,
+                s,
+                linear_floor,
+                rest_floor,
+                fastest_ms,
+                floors,
             )
             s.arrival_ms += gap_ms(s.stream, s.request, p)
             s.request += 1
@@ -211,13 +233,21 @@ def bound_costs(
     """
     streams = np.array([stream_of_seed(int(seed)) for seed in seeds], dtype=np.uint64)
     states = np.zeros(len(streams), dtype=STATE)
-    costs = np.zeros((len(streams), tables.scenario.episode_requests))
+    costs = np.zeros((len(streams), int(tables.params[0]["episode_requests"])))
     top = np.array(tables.sizes, dtype=np.int64) - 1
     fastest_ms = tables.head[..., 0].min(axis=(2, 3, 4)).astype(np.float64)
     linear_floor, rest_floor = np.empty_like(fastest_ms), np.empty(fastest_ms.shape[1])
     floors = np.empty(tables.send.shape[:2])
     _bound_episodes(
-        *tables.arrays, tables.bank(bank_seed), top, states, streams, costs, linear_floor, rest_floor,
-        fastest_ms, floors,
+        *tables.arrays,
+        tables.bank(bank_seed),
+        top,
+        states,
+        streams,
+        costs,
+        linear_floor,
+        rest_floor,
+        fastest_ms,
+        floors,
     )
     return costs

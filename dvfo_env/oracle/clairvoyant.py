@@ -39,7 +39,15 @@ def best_rate(bank: Any, offset: int, step_ms: float, start_ms: float, end_ms: f
 
 @kernel()  # type: ignore[untyped-decorator]
 def remainder_floor(
-    send: Any, tail_ms: Any, p: Any, bank: Any, s: Any, cpu_ghz_max: float, wait_mw: float, rate: float, out: Any
+    send: Any,
+    tail_ms: Any,
+    p: Any,
+    bank: Any,
+    s: Any,
+    cpu_ghz_max: float,
+    wait_mw: float,
+    rate: float,
+    out: Any,
 ) -> None:
     """For every (cut, level) a floor of what follows the head, float64 [K, Z]; the last cut is not written."""
     energy_weight = s.eta * p.energy_weight_per_mj * 1e-3  # per mW * ms
