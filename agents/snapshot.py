@@ -110,11 +110,11 @@ def _restore_world(learner: Learner, states: NDArray[np.void]) -> None:
 
 def _arrays(learner: Learner) -> dict[str, NDArray[Any]]:
     env = training_env(learner)
-    keys = np.random.get_state()[1]  # noqa: NPY002  stable-baselines3 draws from numpy's global generator
+    numpy_rng = _numpy_rng()
     arrays: dict[str, NDArray[Any]] = {
         "returns": env._returns,
         "lengths": env._lengths,
-        "numpy.keys": np.asarray(keys),
+        "numpy.keys": numpy_rng["state"]["key"],
         "torch.rng": torch.get_rng_state().numpy(),
     }
     if learner._last_obs is not None:  # None before the first step
@@ -125,6 +125,13 @@ def _arrays(learner: Learner) -> dict[str, NDArray[Any]]:
         filled = buffer.buffer_size if buffer.full else buffer.pos
         arrays |= {f"replay.{name}": np.ascontiguousarray(getattr(buffer, name)[:filled]) for name in _REPLAY}
     return arrays
+
+
+def _numpy_rng() -> dict[str, Any]:
+    """State of numpy's global generator, which stable-baselines3 draws from."""
+    state = np.random.get_state(legacy=False)  # noqa: NPY002
+    assert isinstance(state, dict)
+    return state
 
 
 def _restore_arrays(learner: Learner, arrays: dict[str, NDArray[Any]]) -> None:
@@ -142,7 +149,7 @@ def _restore_arrays(learner: Learner, arrays: dict[str, NDArray[Any]]) -> None:
 
 
 def _counters(learner: Learner, seconds: float) -> dict[str, Any]:
-    kind, _, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
+    numpy_rng = _numpy_rng()
     counters: dict[str, Any] = {
         "seconds": seconds,
         "action_sizes": list(training_env(learner).tables.sizes),
@@ -151,7 +158,7 @@ def _counters(learner: Learner, seconds: float) -> dict[str, Any]:
         "episodes": learner._episode_num,
         "recent_costs": list(training_env(learner).recent_costs),
         "python_rng": random.getstate(),
-        "numpy_rng": [kind, int(position), int(has_gauss), float(gauss)],
+        "numpy_rng": [numpy_rng["state"]["pos"], numpy_rng["has_gauss"], numpy_rng["gauss"]],
         "action_space_rng": learner.action_space.np_random.bit_generator.state,
     }
     if isinstance(learner, SACLearner) and learner.replay_buffer is not None:
@@ -166,8 +173,7 @@ def _restore_counters(learner: Learner, counters: dict[str, Any], numpy_keys: ND
     training_env(learner).recent_costs.extend(counters["recent_costs"])
     version, words, gauss = counters["python_rng"]
     random.setstate((version, tuple(words), gauss))
-    kind, position, has_gauss, cached = counters["numpy_rng"]
-    np.random.set_state((kind, numpy_keys, position, has_gauss, cached))  # noqa: NPY002
+    np.random.set_state(("MT19937", numpy_keys, *counters["numpy_rng"]))  # noqa: NPY002
     learner.action_space.np_random.bit_generator.state = counters["action_space_rng"]
     if isinstance(learner, SACLearner) and learner.replay_buffer is not None:
         learner.replay_buffer.pos = counters["replay"]["pos"]
