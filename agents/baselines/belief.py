@@ -8,10 +8,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from dvfo_agents.baselines.search import make_space, search
 from dvfo_env.observation import SILENCE_MS, index_of, rate_mbps, rtt_ms, server_factor, temperature_c
 from dvfo_env.simulator import TRAINING_BANK_SEED
 from dvfo_env.state import STATE
-from dvfo_env.tables import CPU, GPU, MEM, CostTables
+from dvfo_env.tables import CPU, CUT, GPU, LEVEL, MEM, CostTables
 
 _COLUMN = {
     name: index_of(name)
@@ -35,8 +36,10 @@ _COLUMN = {
 _LOW_LOG2, _HIGH_LOG2, _STEP_LOG2 = -4.0, 10.0, 0.25  # range of the rate features
 _DEAD_LOG2 = -10.0  # an outage, as a rate
 _LAGS_MS = np.geomspace(5.0, 60_000.0, 14)
-_SAMPLES = 20_000
-_BINS = 40
+_SAMPLES = 60_000
+#: Ranks of the rate seen between which a distribution is kept: finer where rates are rare.
+_BIN_EDGES = np.concatenate([[0.002, 0.005, 0.01, 0.015], np.arange(0.02, 0.99, 0.03), [0.99, 0.997]])
+_TYPICAL_WORLDS = 64
 _SMOOTHING = 0.7 ** np.arange(10) * 0.3  # the observation's moving average, newest first
 _NEVER = 0.9999999
 
@@ -85,76 +88,122 @@ def _trips(
     return bits
 
 
+class _Transfers:
+    """Transfers of one size over a bandwidth series: how long one takes that begins at a given time."""
+
+    def __init__(self, rates: NDArray[np.float64], step_ms: float, kilobit: float, limit_ms: float) -> None:
+        self.end_ms = len(rates) * step_ms
+        self.limit_ms = min(limit_ms, self.end_ms / 8.0)
+        self._rates, self._step_ms, self._kilobit = rates, step_ms, kilobit
+        self._moved = np.concatenate([[0.0], np.cumsum(rates * step_ms)])
+        self._edges = np.arange(len(self._moved)) * step_ms
+
+    def _until(self, time_ms: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Kilobits moved from the beginning of the series until `time_ms` [S]."""
+        step = np.clip((time_ms / self._step_ms).astype(np.int64), 0, len(self._rates) - 1)
+        kilobit: NDArray[np.float64] = self._moved[step] + (time_ms - self._edges[step]) * self._rates[step]
+        return kilobit
+
+    def duration_ms(self, begin_ms: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Duration [S] of transfers that begin at `begin_ms` [S], cut off at the time-out."""
+        end_ms = np.interp(self._until(begin_ms) + self._kilobit, self._moved, self._edges)
+        return np.clip(end_ms - begin_ms, 1e-3, self.limit_ms)
+
+    def rate_log2(self, begin_ms: NDArray[np.float64]) -> NDArray[np.float64]:
+        """log2 of the throughput [S], Mbit/s, of transfers that begin at `begin_ms` [S]."""
+        duration_ms = self.duration_ms(begin_ms)
+        moved = np.minimum(self._until(begin_ms + duration_ms) - self._until(begin_ms), self._kilobit)
+        return _log2(moved / duration_ms)
+
+
+def typical_kilobit(tables: CostTables) -> float:
+    """Size of what is sent by the action that costs least over the training bank, if something must be sent."""
+    bank = tables.bank(TRAINING_BANK_SEED)
+    samples = np.random.default_rng(0).choice(len(bank), _TYPICAL_WORLDS)
+    states = np.zeros(1, dtype=STATE)
+    states["eta"] = 0.5 * (tables.params[0]["eta_low"] + tables.params[0]["eta_high"])
+    action = np.zeros((1, len(tables.sizes)), dtype=np.int64)
+    for field, part in (("cpu", CPU), ("gpu", GPU), ("mem", MEM)):
+        states[field] = action[0, part] = tables.sizes[part] - 1
+    if tables.sizes[CUT] == 1:
+        return 1.0  # nothing can be sent
+    space = make_space(tables, cuts=np.arange(tables.sizes[CUT] - 1))
+    search(tables, space, states, np.ascontiguousarray(bank[samples][None]), action)
+    return float(tables.send[action[0, CUT], action[0, LEVEL], 0])
+
+
+class BankStatistics:
+    """What the training bank says about how bandwidth, round-trip time and server load go on.
+
+    last_log2, smooth_log2 float64 [S]   what a device would remember at S random moments, log2 Mbit/s
+    later_log2 float64 [L, S]            the rate that follows those moments after each lag of `_LAGS_MS`
+    rtt_ms, server_factor                linear regressions on the value last seen
+
+    Rates are throughputs of whole transfers, as a device sees them, of `payload_share` times the typical size.
+    """
+
+    def __init__(self, tables: CostTables, payload_share: float = 1.0) -> None:
+        p = tables.params[0]
+        bank = tables.bank(TRAINING_BANK_SEED).astype(np.float64)
+        step_ms = float(p["bank_step_ms"])
+        self.rtt_ms = _Regression(bank[:, 1], step_ms)
+        self.server_factor = _Regression(bank[:, 2], step_ms)
+        kilobit = payload_share * typical_kilobit(tables)
+        transfers = _Transfers(bank[:, 0], step_ms, kilobit, float(p["offload_timeout_ms"]))
+        period_ms = min(float(p["period_ms"]), transfers.end_ms / 40.0)
+        lags_ms = np.minimum(_LAGS_MS, transfers.end_ms / 4.0)
+        first_ms = len(_SMOOTHING) * period_ms
+        room_ms = transfers.end_ms - first_ms - lags_ms[-1] - 2.0 * transfers.limit_ms
+        begin_ms = first_ms + max(room_ms, 0.0) * np.random.default_rng(0).random(_SAMPLES)
+        past = np.stack([transfers.rate_log2(begin_ms - j * period_ms) for j in range(len(_SMOOTHING))])
+        end_ms = begin_ms + transfers.duration_ms(begin_ms)
+        self.last_log2: NDArray[np.float64] = past[0]
+        self.smooth_log2: NDArray[np.float64] = _SMOOTHING @ past / _SMOOTHING.sum()
+        self.later_log2: NDArray[np.float64] = np.stack(
+            [transfers.rate_log2(end_ms + lag) for lag in lags_ms]
+        )
+        self.rates_log2: NDArray[np.float64] = np.sort(past[0])
+
+    def conditional(self, last_weight: float, quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Quantiles of log2 of the rate later, float64 [lags, rates seen, len(quantiles)]."""
+        x = last_weight * np.clip(self.last_log2, _LOW_LOG2, _HIGH_LOG2)
+        x = x + (1.0 - last_weight) * np.clip(self.smooth_log2, _LOW_LOG2, _HIGH_LOG2)
+        order = np.argsort(x, kind="stable")
+        bins = np.split(order, (_BIN_EDGES * len(x)).astype(np.int64))
+        centres = np.array([np.median(x[b]) for b in bins]) + 1e-9 * np.arange(len(bins))
+        rows = np.stack([np.quantile(self.later_log2[:, b], quantiles, axis=1) for b in bins], axis=2)
+        grid = np.arange(_LOW_LOG2, _HIGH_LOG2 + _STEP_LOG2, _STEP_LOG2)
+        table = np.empty((rows.shape[1], len(grid), rows.shape[0]))
+        for lag in range(rows.shape[1]):
+            for q in range(rows.shape[0]):
+                table[lag, :, q] = np.interp(grid, centres, rows[q, lag])
+        return table
+
+
 class Belief:
     """How rate, round-trip time and server load are distributed, given what was last seen and how long ago.
 
-    Rate: for each of several lags, pairs (rate seen, rate later) are sampled from the training bank, sorted by the
-    rate seen, and the quantiles of the rate later are kept: a table [lag, rate seen, quantile], read by bilinear
+    Rate: pairs (rate seen, rate later) of the training bank are sorted by the rate seen, for each of several lags,
+    and the quantiles of the rate later are kept: a table [lag, rate seen, quantile], read by bilinear
     interpolation in logarithms. Before the first transfer it is the marginal distribution. Round-trip time and
-    server factor enter the cost (nearly) linearly, so their conditional mean by linear regression is enough.
+    server factor enter the cost (nearly) linearly, so their conditional mean is enough.
 
     Args:
-        tables: the compiled scenario.
-        last_weight: the rate seen is `last_weight` * last + (1 - `last_weight`) * moving average, in logarithms.
+        statistics: of the training bank.
+        last_weight: the rate seen is `last_weight` * last + (1 - `last_weight`) * moving average, in log2.
         worlds: number of equally likely quantiles.
-        learned: False believes that the rate seen (the training median before the first transfer) simply goes on.
+        learned: False believes that the rate seen (the training median at first) simply goes on.
     """
 
-    def __init__(self, tables: CostTables, last_weight: float, worlds: int, learned: bool = True) -> None:
+    def __init__(
+        self, statistics: BankStatistics, last_weight: float, worlds: int, learned: bool = True
+    ) -> None:
         self.last_weight = last_weight
-        self.learned = learned
         self.quantiles: NDArray[np.float64] = (np.arange(worlds) + 0.5) / worlds
-        bank = tables.bank(TRAINING_BANK_SEED)
-        step_ms = float(tables.params[0]["bank_step_ms"])
-        self.marginal_log2: NDArray[np.float64] = np.quantile(
-            _log2(bank[:, 0].astype(np.float64)), self.quantiles
-        )
-        self._table = self._conditional(tables, bank, step_ms) if learned else None
-        self._rtt = _Regression(bank[:, 1].astype(np.float64), step_ms)
-        self._factor = _Regression(bank[:, 2].astype(np.float64), step_ms)
-
-    def _conditional(
-        self, tables: CostTables, bank: NDArray[np.float32], step_ms: float
-    ) -> NDArray[np.float64]:
-        """Quantiles float64 [lags, rates seen, worlds] of log2 of the rate later."""
-        moved = np.concatenate([[0.0], np.cumsum(bank[:, 0].astype(np.float64) * step_ms)])
-        edges = np.arange(len(moved)) * step_ms
-        period_ms = float(tables.params[0]["period_ms"])
-        span_ms = float(np.clip(period_ms / 4.0, 20.0, 200.0))  # a typical transfer
-
-        def seen(end_ms: NDArray[np.float64]) -> NDArray[np.float64]:
-            kilobit = np.interp(end_ms, edges, moved) - np.interp(end_ms - span_ms, edges, moved)
-            return _log2(kilobit / span_ms)
-
-        history_ms = len(_SMOOTHING) * period_ms + span_ms
-        room_ms = edges[-1] - history_ms - _LAGS_MS[-1] - span_ms
-        if room_ms <= 0.0:
-            lags = np.minimum(_LAGS_MS, edges[-1] / 4.0)
-            history_ms = min(history_ms, edges[-1] / 4.0)
-            room_ms = edges[-1] / 4.0
-        else:
-            lags = _LAGS_MS
-        at_ms = history_ms + room_ms * np.random.default_rng(0).random(_SAMPLES)
-        x = self.last_weight * np.maximum(seen(at_ms), _LOW_LOG2)
-        if self.last_weight < 1.0:
-            past = np.stack(
-                [np.maximum(seen(at_ms - j * period_ms), _DEAD_LOG2) for j in range(len(_SMOOTHING))]
-            )
-            x = x + (1.0 - self.last_weight) * (_SMOOTHING @ past) / _SMOOTHING.sum()
-        grid = np.arange(_LOW_LOG2, _HIGH_LOG2 + _STEP_LOG2, _STEP_LOG2)
-        table = np.empty((len(lags), len(grid), len(self.quantiles)))
-        bins = np.array_split(np.argsort(x, kind="stable"), _BINS)
-        centres = np.array([np.median(x[b]) for b in bins])
-        distinct, which = np.unique(centres, return_inverse=True)
-        for lag, lag_ms in enumerate(lags):
-            y = seen(at_ms + lag_ms + span_ms)
-            rows = np.stack([
-                np.quantile(np.concatenate([y[b] for b, w in zip(bins, which, strict=True) if w == d]), self.quantiles)
-                for d in range(len(distinct))
-            ])  # fmt: skip
-            for q in range(len(self.quantiles)):
-                table[lag, :, q] = np.interp(grid, distinct, rows[:, q])
-        return table
+        self.marginal_log2: NDArray[np.float64] = np.quantile(statistics.rates_log2, self.quantiles)
+        self._table = statistics.conditional(last_weight, self.quantiles) if learned else None
+        self._rtt = statistics.rtt_ms
+        self._factor = statistics.server_factor
 
     def worlds(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """Equally likely worlds float32 [N, worlds, 4] for observations float32 [N, OBSERVATION_SIZE]."""

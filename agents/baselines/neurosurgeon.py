@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_agents.baselines.belief import Belief, silence_ms, states_of
+from dvfo_agents.baselines.belief import BankStatistics, Belief, silence_ms, states_of
 from dvfo_agents.baselines.search import make_space, search
 from dvfo_agents.baselines.tuning import training_cost
 from dvfo_env.tables import LEVEL, CostTables
@@ -30,20 +30,23 @@ class Neurosurgeon:
 
     Args:
         tables: the compiled scenario.
+        statistics: of the training bank.
         level: index of the compression level everything is sent with.
         forget_ms: age at which the throughput last seen is no longer believed.
     """
 
     name = "neurosurgeon"
 
-    def __init__(self, tables: CostTables, level: int, forget_ms: float = _FORGET_MS[0]) -> None:
+    def __init__(
+        self, tables: CostTables, statistics: BankStatistics, level: int, forget_ms: float = _FORGET_MS[0]
+    ) -> None:
         self.level = level
         self.forget_ms = forget_ms
         self._tables = tables
         clocks = np.zeros(tables.head.shape[2:5], dtype=bool)
         clocks[-1, -1, -1] = True
         self._space = make_space(tables, clocks=clocks, levels=np.array([level]))
-        self._belief = Belief(tables, last_weight=1.0, worlds=1, learned=False)
+        self._belief = Belief(statistics, last_weight=1.0, worlds=1, learned=False)
         self._start: NDArray[np.int64] = tables.out_of_the_box.copy()
         self._start[LEVEL] = level
 
@@ -62,7 +65,8 @@ class Neurosurgeon:
 
 def make(tables: CostTables) -> Neurosurgeon:
     """The policy for a compiled scenario, with the level and then the memory that cost least on training episodes."""
-    by_level = [Neurosurgeon(tables, level) for level in range(tables.sizes[LEVEL])]
+    statistics = BankStatistics(tables)
+    by_level = [Neurosurgeon(tables, statistics, level) for level in range(tables.sizes[LEVEL])]
     level = min(by_level, key=lambda policy: training_cost(policy, tables)).level
-    by_memory = [Neurosurgeon(tables, level, forget_ms) for forget_ms in _FORGET_MS]
+    by_memory = [Neurosurgeon(tables, statistics, level, forget_ms) for forget_ms in _FORGET_MS]
     return min(by_memory, key=lambda policy: training_cost(policy, tables))

@@ -8,11 +8,12 @@ It sees the observation and nothing else. Its belief about the uplink is a handf
 the rate last seen and how long ago that was (`belief.Belief`, from the training bank), it takes the action with
 the least expected cost over them (`search`, exact, on the step's own physics, clock delays and caps included), and:
 
+* The rates are throughputs of whole transfers of the size that is best sent on average (`payload_share` scales it).
 * Before the first transfer it believes the marginal distribution of the training bank.
 * After a time-out the rate seen is that of the outage; as silence grows the belief relaxes to the marginal
   distribution and it offloads again by itself. `probe_ms` shortens that: after so long a silence it believes the
   best of its rates where it would otherwise stay local.
-* `queue_share` charges it for the delay that a slow answer hands on to the next request.
+* `queue_share` charges it for the delay that a slow answer hands on to the next request (2: and roughly to those after it).
 
 The settings are chosen per scenario by coordinate search on training episodes (`tuning`), in the order of `GRID`,
 twice through; the choice is kept on disk. Both naive planners (last throughput goes on, moving average goes on)
@@ -28,31 +29,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_agents.baselines.belief import Belief, silence_ms, states_of
+from dvfo_agents.baselines.belief import BankStatistics, Belief, silence_ms, states_of
 from dvfo_agents.baselines.cache import recall, remember, tables_digest
 from dvfo_agents.baselines.search import make_space, search
 from dvfo_agents.baselines.tuning import training_cost
 from dvfo_env.tables import CUT, CostTables
 
-_KIND = "planner-v1"
+_KIND = "planner-v2"
 
 #: Settings that are tried, in this order; the first of each is where the search begins.
 GRID: dict[str, tuple[Any, ...]] = {
     "learned": (True, False),
-    "last_weight": (1.0, 0.75, 0.5, 0.0),
-    "worlds": (5, 1, 9),
-    "queue_share": (0.0, 0.5, 1.0),
-    "probe_ms": (np.inf, 500.0, 2000.0, 8000.0),
+    "payload_share": (1.0, 0.1),
+    "worlds": (5, 1, 15),
+    "last_weight": (0.5, 1.0, 0.0),
+    "queue_share": (0.0, 2.0),
+    "probe_ms": (np.inf, 500.0, 2000.0),
 }
 
 
 @dataclass(frozen=True)
 class PlannerSettings:
-    """How a planner estimates and hedges; see the module's text and `belief.Belief`."""
+    """How a planner estimates and hedges; see the module's text and `belief`."""
 
     learned: bool = True
-    last_weight: float = 1.0
+    payload_share: float = 1.0
     worlds: int = 5
+    last_weight: float = 0.5
     queue_share: float = 0.0
     probe_ms: float = np.inf
 
@@ -62,11 +65,14 @@ class Planner:
 
     name = "planner"
 
-    def __init__(self, tables: CostTables, settings: PlannerSettings) -> None:
+    def __init__(
+        self, tables: CostTables, settings: PlannerSettings, statistics: BankStatistics | None = None
+    ) -> None:
         self.settings = settings
         self._tables = tables
         self._space = make_space(tables)
-        self._belief = Belief(tables, settings.last_weight, settings.worlds, settings.learned)
+        statistics = statistics or BankStatistics(tables, settings.payload_share)
+        self._belief = Belief(statistics, settings.last_weight, settings.worlds, settings.learned)
         self._local = tables.sizes[CUT] - 1
         self._before: NDArray[np.int64] = np.zeros((0, len(tables.sizes)), dtype=np.int64)
 
@@ -96,11 +102,14 @@ class Planner:
 
 def tune(tables: CostTables) -> PlannerSettings:
     """The settings that cost least on training episodes, by coordinate search over `GRID`."""
+    statistics = {share: BankStatistics(tables, share) for share in GRID["payload_share"]}
     costs: dict[PlannerSettings, float] = {}
 
     def cost(settings: PlannerSettings) -> float:
         if settings not in costs:
-            costs[settings] = training_cost(Planner(tables, settings), tables)
+            costs[settings] = training_cost(
+                Planner(tables, settings, statistics[settings.payload_share]), tables
+            )
         return costs[settings]
 
     best = PlannerSettings()

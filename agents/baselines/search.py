@@ -215,7 +215,9 @@ def _visit(
         point = points[at]
         m = point % mems
         c, g = min(point // (gpus * mems), cpu_top), min((point // mems) % gpus, gpu_top)
-        linear = energy_weight * head[mapping, cut, c, g, m, 1] + latency_weight * head[mapping, cut, c, g, m, 0]
+        linear = (
+            energy_weight * head[mapping, cut, c, g, m, 1] + latency_weight * head[mapping, cut, c, g, m, 0]
+        )
         begun = latency_weight * waited_ms + (1.0 - share) * linear + share * floor
         if begun + least >= best - _SLACK:
             if sorted_points:

@@ -12,7 +12,7 @@ from dvfo_env.tables import CostTables
 FIRST_SEED = 1_100_000
 
 
-def training_cost(policy: Policy, tables: CostTables, episodes: int = 16) -> float:
+def training_cost(policy: Policy, tables: CostTables, episodes: int = 24) -> float:
     """Mean cost per request, dropped ones included, over training episodes."""
     simulator = Simulator(tables, episodes, bank_seed=TRAINING_BANK_SEED, autoreset=False)
     observations = simulator.reset(FIRST_SEED + np.arange(episodes))
