@@ -1,1 +1,3 @@
-"""Policies that need no training: what the device does untouched, what careful engineers would do, and yardsticks."""
+"""Policies that need no training: what the device does untouched, what careful engineers would do, and
+yardsticks.
+"""

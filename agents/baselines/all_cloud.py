@@ -1,8 +1,8 @@
 """All-cloud: the whole network runs on the server, always.
 
 Tuned, not a straw man: the raw input is sent at the cut "input" (the scenario's first cut, where it offers no
-other), with the one compression level and the clocks that have the least expected cost over the training bank's
-rates, round-trip times and server load, and then stays at that.
+other), with the one compression level and the clocks that have the least expected cost over the training
+bank's rates, round-trip times and server load, and then stays at that.
 """
 
 from __future__ import annotations

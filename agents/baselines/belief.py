@@ -1,6 +1,7 @@
 """What an observation says about the present: the device's own state, and how likely which bandwidth is.
 
-Everything comes from the observation alone and from statistics of the training bank, never from the simulator.
+Everything comes from the observation alone and from statistics of the training bank, never from the
+simulator.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _COLUMN = {
         "throttled",
         "battery",
         "eta",
-    )  # fmt: skip
+    )
 }
 _LOW_LOG2, _HIGH_LOG2, _STEP_LOG2 = -4.0, 10.0, 0.25  # range of the rate features
 _DEAD_LOG2 = -10.0  # an outage, as a rate
@@ -53,7 +54,9 @@ def silence_ms(observations: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def states_of(tables: CostTables, observations: NDArray[np.float32]) -> NDArray[np.void]:
-    """State records [N] as far as observations float32 [N, OBSERVATION_SIZE] tell; time counts from the arrival."""
+    """State records [N] as far as observations float32 [N, OBSERVATION_SIZE] tell; time counts from the
+    arrival.
+    """
     p = tables.params[0]
     states = np.zeros(len(observations), dtype=STATE)
     states["now_ms"] = observations[:, _COLUMN["waiting"]].astype(np.float64) * p["queue_limit_ms"]
@@ -107,7 +110,8 @@ class _Transfers:
     def duration_ms(self, begin_ms: NDArray[np.float64]) -> NDArray[np.float64]:
         """Duration [S] of transfers that begin at `begin_ms` [S], cut off at the time-out."""
         end_ms = np.interp(self._until(begin_ms) + self._kilobit, self._moved, self._edges)
-        return np.clip(end_ms - begin_ms, 1e-3, self.limit_ms)
+        clipped: NDArray[np.float64] = np.clip(end_ms - begin_ms, 1e-3, self.limit_ms)
+        return clipped
 
     def rate_log2(self, begin_ms: NDArray[np.float64]) -> NDArray[np.float64]:
         """log2 of the throughput [S], Mbit/s, of transfers that begin at `begin_ms` [S]."""
@@ -117,7 +121,9 @@ class _Transfers:
 
 
 def typical_kilobit(tables: CostTables) -> float:
-    """Size of what is sent by the action that costs least over the training bank, if something must be sent."""
+    """Size of what is sent by the action that costs least over the training bank, if something must be
+    sent.
+    """
     bank = tables.bank(TRAINING_BANK_SEED)
     samples = np.random.default_rng(0).choice(len(bank), _TYPICAL_WORLDS)
     states = np.zeros(1, dtype=STATE)
@@ -139,7 +145,8 @@ class BankStatistics:
     later_log2 float64 [L, S]            the rate that follows those moments after each lag of `_LAGS_MS`
     rtt_ms, server_factor                linear regressions on the value last seen
 
-    Rates are throughputs of whole transfers, as a device sees them, of `payload_share` times the typical size.
+    Rates are throughputs of whole transfers, as a device sees them, of `payload_share` times the typical
+    size.
     """
 
     def __init__(self, tables: CostTables, payload_share: float = 1.0) -> None:
@@ -183,10 +190,10 @@ class BankStatistics:
 class Belief:
     """How rate, round-trip time and server load are distributed, given what was last seen and how long ago.
 
-    Rate: pairs (rate seen, rate later) of the training bank are sorted by the rate seen, for each of several lags,
-    and the quantiles of the rate later are kept: a table [lag, rate seen, quantile], read by bilinear
-    interpolation in logarithms. Before the first transfer it is the marginal distribution. Round-trip time and
-    server factor enter the cost (nearly) linearly, so their conditional mean is enough.
+    Rate: pairs (rate seen, rate later) of the training bank are sorted by the rate seen, for each of
+    several lags, and the quantiles of the rate later are kept: a table [lag, rate seen, quantile], read by
+    bilinear interpolation in logarithms. Before the first transfer it is the marginal distribution.
+    Round-trip time and server factor enter the cost (nearly) linearly, so their conditional mean is enough.
 
     Args:
         statistics: of the training bank.
@@ -235,7 +242,9 @@ class Belief:
 
 
 class _Regression:
-    """Conditional mean of a stationary series, given its value some time ago; never below the smallest value."""
+    """Conditional mean of a stationary series, given its value some time ago; never below the smallest
+    value.
+    """
 
     def __init__(self, series: NDArray[np.float64], step_ms: float) -> None:
         self.mean = float(series.mean())
@@ -264,7 +273,9 @@ def _log2(rates: NDArray[np.float64]) -> NDArray[np.float64]:
 def _bilinear(
     table: NDArray[np.float64], row: NDArray[np.float64], column: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Values [N, Q] of a table [R, C, Q] at fractional rows and columns [N], held constant beyond its edges."""
+    """Values [N, Q] of a table [R, C, Q] at fractional rows and columns [N], held constant beyond its
+    edges.
+    """
     row = np.clip(row, 0.0, table.shape[0] - 1.0)
     column = np.clip(column, 0.0, table.shape[1] - 1.0)
     r = np.minimum(row.astype(np.int64), table.shape[0] - 2)

@@ -1,8 +1,9 @@
 """Best fixed: the one joint action that costs least when used for every request; score 0.
 
-Found by exhaustive search over the whole joint action on training episodes (`dvfo_env.oracle.best_fixed_action`):
-what a patient engineer gets out of a static configuration. The search takes seconds to minutes, so its result is
-kept on disk under a digest of the cost tables; delete the folder, or set `DVFO_CACHE`, and it is searched again.
+Found by exhaustive search over the whole joint action on training episodes
+(`dvfo_env.oracle.best_fixed_action`): what a patient engineer gets out of a static configuration. The
+search takes seconds to minutes, so its result is kept on disk under a digest of the cost tables; delete the
+folder, or set `DVFO_CACHE`, and it is searched again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from dvfo_env.tables import CostTables
 
 _KIND = "best-fixed-v1"
 
-#: Training episodes of the search. Bandwidth stays similar over a whole episode, so few of them would overfit.
+#: Training episodes of the search. Bandwidth stays similar over a whole episode, so few of them would
+#: overfit.
 _EPISODES = 48
 
 

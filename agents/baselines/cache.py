@@ -1,4 +1,6 @@
-"""Results of searches on disk: small JSON files keyed by what went into the search. Losing them costs only time."""
+"""Results of searches on disk: small JSON files keyed by what went into the search. Losing them costs only
+time.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,13 @@ import json
 import os
 import sys
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import dvfo_env
 from dvfo_env.simulator import TRAINING_BANK_SEED
 from dvfo_env.tables import CostTables
 
@@ -29,7 +33,9 @@ def cache_folder() -> Path:
 
 
 def tables_digest(tables: CostTables) -> str:
-    """SHA-256 (hex) of everything the step reads: the arrays, the parameters, the choices and the training bank."""
+    """SHA-256 (hex) of everything the step reads: the arrays, the parameters, the choices and the training
+    bank.
+    """
     digest = hashlib.sha256()
     for array in (*tables.arrays, tables.bank(TRAINING_BANK_SEED)):
         digest.update(f"{array.shape}{array.dtype}".encode())
@@ -38,8 +44,28 @@ def tables_digest(tables: CostTables) -> str:
     return digest.hexdigest()
 
 
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """SHA-256 (hex) of the code that decides costs, so that results of older code are not taken for new
+    ones.
+    """
+    folder = Path(dvfo_env.__file__).parent
+    digest = hashlib.sha256()
+    names = (
+        "dynamics.py",
+        "state.py",
+        "observation.py",
+        "simulator.py",
+        "oracle/bound.py",
+        "oracle/fixed.py",
+    )
+    for name in names:
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()
+
+
 def recall(kind: str, key: str) -> dict[str, Any] | None:
-    """The result stored under (kind, key), or None where there is none or it cannot be read."""
+    """The result stored under (kind, key) by this code, or None where there is none or it cannot be read."""
     try:
         data = json.loads(_file(kind, key).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -59,4 +85,4 @@ def remember(kind: str, key: str, result: dict[str, Any]) -> None:
 
 
 def _file(kind: str, key: str) -> Path:
-    return cache_folder() / f"{kind}-{key[:32]}.json"
+    return cache_folder() / f"{kind}-{code_digest()[:8]}-{key[:48]}.json"

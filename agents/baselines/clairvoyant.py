@@ -1,8 +1,9 @@
-"""Clairvoyant: knows the true uplink, round-trip time and server load, and takes the best action for this request.
+"""Clairvoyant: knows the true uplink, round-trip time and server load, and takes the best action for this
+request.
 
-A yardstick, not something a device could run. It is greedy (it does not look beyond the present request) and obeys
-clocks, caps and queue like everybody else; see `dvfo_env.oracle.clairvoyant`. A policy that plans ahead may beat it;
-no policy beats the bound.
+A yardstick, not something a device could run. It is greedy (it does not look beyond the present request)
+and obeys clocks, caps and queue like everybody else; see `dvfo_env.oracle.clairvoyant`. A policy that plans
+ahead may beat it; no policy beats the bound.
 """
 
 from __future__ import annotations

@@ -1,15 +1,17 @@
-"""Neurosurgeon-style: the best cut for the bandwidth last seen, at the highest clocks, with one compression level.
+"""Neurosurgeon-style: the best cut for the bandwidth last seen, at the highest clocks, with one compression
+level.
 
-After Kang et al., "Neurosurgeon: Collaborative Intelligence Between the Cloud and Mobile Edge" (ASPLOS 2017): per
-layer it predicts latency and energy on the device and on the server, and for the current bandwidth and server load
-it takes the cut with the least latency or the least energy.
+After Kang et al., "Neurosurgeon: Collaborative Intelligence Between the Cloud and Mobile Edge" (ASPLOS
+2017): per layer it predicts latency and energy on the device and on the server, and for the current
+bandwidth and server load it takes the cut with the least latency or the least energy.
 
 What differs from the paper: it minimises the scenario's own cost (the mix of latency, energy, accuracy and
-deadline) instead of one of the two; it chooses among all mappings; its layer predictions are the model's own, so
-they are never wrong; and it may compress with one fixed level, the one that does best on training episodes,
-where the paper sends 32-bit features. Clocks stay at the top, as the paper knows none. The paper probes the network
-now and then; here a throughput older than `forget_ms` (also chosen on training episodes) gives way to the training
-bank's median rate, as it does before the first transfer. It does not hedge or look at the queue.
+deadline) instead of one of the two; it chooses among all mappings; its layer predictions are the model's
+own, so they are never wrong; and it may compress with one fixed level, the one that does best on training
+episodes, where the paper sends 32-bit features. Clocks stay at the top, as the paper knows none. The paper
+probes the network now and then; here a throughput older than `forget_ms` (also chosen on training episodes)
+gives way to the training bank's median rate, as it does before the first transfer. It does not hedge or
+look at the queue.
 """
 
 from __future__ import annotations
@@ -64,7 +66,9 @@ class Neurosurgeon:
 
 
 def make(tables: CostTables) -> Neurosurgeon:
-    """The policy for a compiled scenario, with the level and then the memory that cost least on training episodes."""
+    """The policy for a compiled scenario, with the level and then the memory that cost least on training
+    episodes.
+    """
     statistics = BankStatistics(tables)
     by_level = [Neurosurgeon(tables, statistics, level) for level in range(tables.sizes[LEVEL])]
     level = min(by_level, key=lambda policy: training_cost(policy, tables)).level

@@ -1,23 +1,27 @@
 """Planner: for every request, enumerate the model over the whole joint action with the bandwidth estimated.
 
-The plain question every user asks: why learn, when one can enumerate the model with the bandwidth just seen? So
-this baseline is made as strong as we can make it, and it is the number that learned policies have to beat. There
-is no paper behind it; Neurosurgeon (Kang et al., ASPLOS 2017) is the same idea over the cut alone.
+The plain question every user asks: why learn, when one can enumerate the model with the bandwidth just
+seen? So this baseline is made as strong as we can make it, and it is the number that learned policies have
+to beat. There is no paper behind it; Neurosurgeon (Kang et al., ASPLOS 2017) is the same idea over the cut
+alone.
 
-It sees the observation and nothing else. Its belief about the uplink is a handful of equally likely rates, given
-the rate last seen and how long ago that was (`belief.Belief`, from the training bank), it takes the action with
-the least expected cost over them (`search`, exact, on the step's own physics, clock delays and caps included), and:
+It sees the observation and nothing else. Its belief about the uplink is a handful of equally likely rates,
+given the rate last seen and how long ago that was (`belief.Belief`, from the training bank), it takes the
+action with the least expected cost over them (`search`, exact, on the step's own physics, clock delays and
+caps included), and:
 
-* The rates are throughputs of whole transfers of the size that is best sent on average (`payload_share` scales it).
+* The rates are throughputs of whole transfers of the size that is best sent on average (`payload_share`
+  scales it).
 * Before the first transfer it believes the marginal distribution of the training bank.
 * After a time-out the rate seen is that of the outage; as silence grows the belief relaxes to the marginal
-  distribution and it offloads again by itself. `probe_ms` shortens that: after so long a silence it believes the
-  best of its rates where it would otherwise stay local.
-* `queue_share` charges it for the delay that a slow answer hands on to the next request (2: and roughly to those after it).
+  distribution and it offloads again by itself. `probe_ms` shortens that: after so long a silence it
+  believes the best of its rates where it would otherwise stay local.
+* `queue_share` charges it for the delay that a slow answer hands on to the next request (2: and roughly to
+  those after it).
 
-The settings are chosen per scenario by coordinate search on training episodes (`tuning`), in the order of `GRID`,
-twice through; the choice is kept on disk. Both naive planners (last throughput goes on, moving average goes on)
-are in the search.
+The settings are chosen per scenario by coordinate search on training episodes (`tuning`), in the order of
+`GRID`, twice through; the choice is kept on disk. Both naive planners (last throughput goes on, moving
+average goes on) are in the search.
 """
 
 from __future__ import annotations
@@ -92,10 +96,8 @@ class Planner:
             silent = (actions[:, CUT] == self._local) & (silence_ms(observations) >= self.settings.probe_ms)
             if silent.any():
                 probes = actions[silent]
-                search(
-                    self._tables, self._space, states[silent], np.ascontiguousarray(worlds[silent, -1:]), probes,
-                    self.settings.queue_share,
-                )  # fmt: skip
+                best = np.ascontiguousarray(worlds[silent, -1:])
+                search(self._tables, self._space, states[silent], best, probes, self.settings.queue_share)
                 actions[silent] = probes
         return actions.copy()
 

@@ -1,7 +1,7 @@
 """Powersave: everything runs on the device, on its first mapping, at the lowest clocks.
 
-The Linux `powersave` governor. It shows that low clocks alone save nothing when the board's idle power is paid for
-longer.
+The Linux `powersave` governor. It shows that low clocks alone save nothing when the board's idle power is
+paid for longer.
 """
 
 from __future__ import annotations

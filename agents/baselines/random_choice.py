@@ -1,7 +1,7 @@
 """Random: every part of the joint action drawn uniformly, anew for every request.
 
-A floor that any method must clear. The draw is a hash of the decision's number and the observation, so an episode
-replays bit for bit whatever batch it is part of.
+A floor that any method must clear. The draw is a hash of the decision's number and the observation, so an
+episode replays bit for bit whatever batch it is part of.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class RandomChoice:
         rows = np.ascontiguousarray(observations)
         keys = np.array([zlib.crc32(row.tobytes(), self._decision) for row in rows], dtype=np.uint64)
         self._decision += 1
-        draws = _mix(keys[:, None] * np.uint64(16) + np.arange(len(self._sizes), dtype=np.uint64))
+        parts = np.arange(len(self._sizes), dtype=np.uint64)
+        draws = _mix((keys[:, None] * np.uint64(16) + parts).astype(np.uint64))
         return (draws * self._sizes).astype(np.int64)
 
 
@@ -43,8 +44,7 @@ def _mix(z: NDArray[np.uint64]) -> NDArray[np.float64]:
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z ^= z >> np.uint64(31)
-    uniform: NDArray[np.float64] = (z >> np.uint64(11)) * (1.0 / 9007199254740992.0)
-    return uniform
+    return (z >> np.uint64(11)).astype(np.float64) * (1.0 / 9007199254740992.0)
 
 
 def make(tables: CostTables) -> RandomChoice:

@@ -3,12 +3,13 @@
 A world is a constant (rate, round-trip time, server factor). What an action costs in a world is asked of
 `dvfo_env.dynamics.outcome`, the step's own physics; only the search is here. It is exact:
 
-* For the worlds at hand, the time and energy that follow a head depend on the clocks through waiting power, encoder
-  power and CPU clock alone, so `outcome` is asked once per (cut, level, world) and its breakdown gives a floor for
-  every clock point.
-* For a fixed weight, the clock points of each (mapping, cut) are sorted once by what the head costs there. While
-  clocks change the head runs partly at other clocks: at most `share` = longest delay / fastest head of it, and
-  nowhere cheaper than at the cheapest point. Points are visited in that order until the floor passes the best cost.
+* For the worlds at hand, the time and energy that follow a head depend on the clocks through waiting power,
+  encoder power and CPU clock alone, so `outcome` is asked once per (cut, level, world) and its breakdown
+  gives a floor for every clock point.
+* For a fixed weight, the clock points of each (mapping, cut) are sorted once by what the head costs there.
+  While clocks change the head runs partly at other clocks: at most `share` = longest delay / fastest head
+  of it, and nowhere cheaper than at the cheapest point. Points are visited in that order until the floor
+  passes the best cost.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def make_space(
     cuts: NDArray[np.integer] | None = None,
     levels: NDArray[np.integer] | None = None,
 ) -> Space:
-    """Prepare a search over `clocks` (bool [C, G, M]; default all), `cuts` and `levels` (indices; default all)."""
+    """Prepare a search over `clocks` (bool [C, G, M]; default all), `cuts` and `levels` (indices; default
+    all).
+    """
     p = tables.params[0]
     shape = tables.head.shape
     ms = tables.head[..., 0].reshape(*shape[:2], -1).astype(np.float64)
@@ -99,8 +102,8 @@ def make_space(
 def late_arrivals(latency_ms: float, p: Any) -> float:
     """Expected delay in ms that serving this request for `latency_ms` puts on the next one."""
     if p.poisson == 0:
-        return max(0.0, latency_ms - p.period_ms)
-    return latency_ms - p.period_ms * (1.0 - np.exp(-latency_ms / p.period_ms))
+        return float(max(0.0, latency_ms - p.period_ms))
+    return float(latency_ms - p.period_ms * (1.0 - np.exp(-latency_ms / p.period_ms)))
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -159,7 +162,8 @@ def _remainder(
         cost += p.accuracy_weight_per_point * scratch[ACCURACY_LOST]
         r[_COST] += cost * share
         r[_HOLD_MS] += hold_ms * share
-        # a request that times out is finished on the device; the clock change before that depends on the action
+        # a request that times out is finished on the device; the clock change before that depends on the
+        # action
         fallback_ms = scratch[FALLBACK] - delay_ms
         fallback_mj = scratch[ENERGY + FALLBACK] - delay_ms * wait_mw * 1e-3
         r[_COST] += max(0.0, latency_weight * fallback_ms + energy_weight * fallback_mj) * share
@@ -177,7 +181,7 @@ def _penalties(begun_ms: float, r: Any, p: Any, queue_weight: float) -> float:
     cost = p.deadline_weight * missed / worlds
     if queue_weight > 0.0:
         cost += queue_weight * late_arrivals(begun_ms + r[_HOLD_MS], p)  # convex: no more than the mean
-    return cost
+    return float(cost)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -186,7 +190,9 @@ def _prepare_group(
     cut: int, lowest: float, soonest_ms: float, levels: Any, crude: Any, rest: Any, known: Any, base: Any,
     queue_weight: float, best: float, scratch: Any,
 ) -> None:  # fmt: skip
-    """Ask for the remainders a group needs; `base` [Z] is their floor apart from clocks, infinite where hopeless."""
+    """Ask for the remainders a group needs; `base` [Z] is their floor apart from clocks, infinite where
+    hopeless.
+    """
     for z in levels:
         base[z] = np.inf
         if lowest + crude[cut, z] >= best - _SLACK:
@@ -211,6 +217,7 @@ def _visit(
     waited_ms = s.now_ms - s.arrival_ms
     gpus, mems = head.shape[3], head.shape[4]
     cpu_top, gpu_top = capped(s, p, head.shape[2] - 1, gpus - 1)
+    headless = cut == 0 and floor == 0.0
     for at in range(points.shape[0]):
         point = points[at]
         m = point % mems
@@ -225,14 +232,18 @@ def _visit(
             continue
         per_hold = energy_weight * 1e-3 * idle[c, g, m, 0]
         per_encode = (latency_weight + energy_weight * 1e-3 * codec[c, g, m, 0]) / cpu_ghz[c]
-        exact = False
+        exact, hopeless = False, cut < last
         begun_ms = waited_ms
         for z in levels:
             follow = 0.0
             if cut < last:
                 if begun + base[z] >= best - _SLACK:
                     continue
-                follow = per_hold * rest[cut, z, _HOLD_MS] + per_encode * send[cut, z, 1]
+                hold = per_hold * rest[cut, z, _HOLD_MS]
+                if begun + base[z] + hold + latency_weight * send[cut, z, 1] / cpu_ghz[-1] >= best - _SLACK:
+                    continue
+                hopeless = False
+                follow = hold + per_encode * send[cut, z, 1]
                 if begun + base[z] + follow >= best - _SLACK:
                     continue
             if not exact:
@@ -255,6 +266,8 @@ def _visit(
                 action[CPU], action[GPU], action[MEM] = point // (gpus * mems), (point // mems) % gpus, m
             if cut == last:
                 break  # nothing is sent: the level makes no difference
+        if hopeless and headless and sorted_points:
+            break  # every later point costs more to wait at
     return best
 
 
@@ -275,7 +288,9 @@ def _search_one(
     order: Any, floor: Any, shares: Any, cuts: Any, levels: Any, wait_mw: float, queue_share: float,
     action: Any, crude: Any, one: Any, base: Any, rest: Any, known: Any, scratch: Any,
 ) -> float:  # fmt: skip
-    """Write the joint action with the least expected cost for state `s` into `action` [6]; returns that cost."""
+    """Write the joint action with the least expected cost for state `s` into `action` [6]; returns that
+    cost.
+    """
     last = head.shape[1] - 1
     latency_weight = (1.0 - s.eta) * p.latency_weight_per_ms
     queue_weight = queue_share * latency_weight
@@ -313,21 +328,22 @@ def _search_one(
                 if k < last:
                     _prepare_group(
                         head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, s, k, waited + lowest,
-                        s.now_ms - s.arrival_ms, levels, crude, rest, known, base, queue_weight, best, scratch,
+                        s.now_ms - s.arrival_ms, levels, crude, rest, known, base, queue_weight, best,
+                        scratch,
                     )  # fmt: skip
                 best = _visit(
                     head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, s, u, k, order[near, u, k],
                     order.shape[0] == 1 and s.trips == 0, lowest, shares[u, k], levels, least, base, rest,
                     queue_weight, best, action, scratch,
                 )  # fmt: skip
-    return best
+    return float(best)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _search_batch(
-    head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p_array: Any, worlds: Any, states: Any,
-    order: Any, floor: Any, shares: Any, cuts: Any, levels: Any, queue_share: float, actions: Any, costs: Any,
-    scratch: Any,
+    head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p_array: Any, worlds: Any,
+    states: Any, order: Any, floor: Any, shares: Any, cuts: Any, levels: Any, queue_share: float,
+    actions: Any, costs: Any, scratch: Any,
 ) -> None:  # fmt: skip
     wait_mw = idle[:, :, :, 0].min()
     sends = send.shape[:2]
@@ -354,7 +370,8 @@ def search(
     Args:
         tables: the compiled scenario.
         space: which actions to search.
-        states: STATE [N]; time is counted from the request's arrival (`arrival_ms` 0). `offset` is overwritten.
+        states: STATE [N]; time is counted from the request's arrival (`arrival_ms` 0). `offset` is
+            overwritten.
         worlds: float32 [N, W, 4], equally likely: rate_mbps, rtt_ms, server factor, unused.
         actions: int64 [N, parts]; legal actions of `space` to begin with, overwritten by the best ones.
         queue_share: how much of the expected delay of the next request counts as latency of this one.

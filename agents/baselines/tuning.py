@@ -1,4 +1,6 @@
-"""What a policy costs on training episodes: how baselines choose their own settings, never on held-out seeds."""
+"""What a policy costs on training episodes: how baselines choose their own settings, never on held-out
+seeds.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,166 @@
+"""Judge trained agents and baselines over scenarios and held-out seeds; write the table, the CSV and the
+report.
+
+evaluate.py                                    all baselines on the default scenario
+evaluate.py runs/ppo                           a trained agent and all baselines on the agent's scenario
+evaluate.py runs/ppo --uplink drive.csv        the same with a trace file in the place of the uplink
+evaluate.py runs/seed-*                        several training seeds: one more row with intervals over seeds
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dvfo_env.scenario import Scenario
+    from dvfo_evaluation.arena import Arena
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line; needs nothing but the standard library."""
+    parser = argparse.ArgumentParser(
+        prog="evaluate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="*", metavar="RUN_DIR", type=Path, help="run folders of train.py")
+    parser.add_argument(
+        "--agents", metavar="NAME,...", help="baselines to compare with (default: all of them)"
+    )
+    parser.add_argument(
+        "--scenario",
+        nargs="+",
+        metavar="NAME|FILE",
+        help="scenarios to evaluate on (default: that of the runs, else `default`)",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        metavar="N",
+        help="held-out episodes, spread evenly over 4 banks of uplink and server samples (default: 128)",
+    )
+    parser.add_argument(
+        "--uplink",
+        type=Path,
+        metavar="FILE",
+        help="trace (Mahimahi or CSV time_s,mbps) or model file in the place of the scenario's uplink",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where results go (default: reports/SCENARIO-TIME)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON instead of the table")
+    parser.add_argument(
+        "--trust-pickle",
+        action="store_true",
+        help="allow stable-baselines3 .zip files, whose pickles can run any code",
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Evaluate; returns the exit status: 0 done, 2 bad input (one line on stderr)."""
+    arguments = build_parser().parse_args(argv)
+    from dvfo_env.errors import DvfoError
+
+    try:
+        evaluate(arguments)
+    except DvfoError as error:
+        print(f"evaluate.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """What the command line asks for, from scenarios to the report.
+
+    Raises:
+        DvfoError: something that was asked for does not exist or does not fit.
+    """
+    from dvfo_env.errors import ConfigError
+    from dvfo_evaluation.arena import evaluate_scenario
+    from dvfo_evaluation.contestants import check_names
+    from dvfo_evaluation.report import write_report
+    from dvfo_evaluation.results import REPORT_NAME, as_json, write_results
+    from dvfo_evaluation.runner import DEFAULT_SEEDS
+    from dvfo_evaluation.table import print_arena
+
+    seeds = DEFAULT_SEEDS if arguments.seeds is None else arguments.seeds
+    if not 2 <= seeds <= 65536:
+        raise ConfigError(f"--seeds: {seeds} is not between 2 and 65536")
+    names = None
+    if arguments.agents is not None:
+        names = tuple(name.strip() for name in arguments.agents.split(",") if name.strip())
+        check_names(names)
+    if arguments.uplink is not None and not arguments.uplink.is_file():
+        raise ConfigError(f"--uplink: {arguments.uplink}: no such file")
+
+    arenas = [
+        evaluate_scenario(
+            scenario,
+            names=names,
+            runs=runs,
+            seeds=seeds,
+            uplink=arguments.uplink,
+            trust_pickle=arguments.trust_pickle,
+            progress=_progress,
+        )
+        for scenario, runs in _assignments(arguments)
+    ]
+    _progress("")
+    folder = arguments.out or _default_folder(arenas)
+    results = write_results(folder, arenas, arguments.uplink)
+    write_report(folder / REPORT_NAME, arenas)
+    if arguments.json:
+        print(json.dumps(as_json(arenas), allow_nan=False))
+    else:
+        for arena in arenas:
+            print_arena(arena)
+    where = sys.stderr if arguments.json else sys.stdout
+    print(
+        f"Report: {folder / REPORT_NAME}\nRows:   {results} (replay them: dvfo validate {results})",
+        file=where,
+    )
+
+
+def _assignments(arguments: argparse.Namespace) -> list[tuple[Scenario | str, tuple[Path, ...]]]:
+    """Scenarios with the runs that compete there: all of them where scenarios are named, else each on its
+    own.
+    """
+    from dvfo_evaluation.contestants import trained_scenario
+
+    runs = tuple(arguments.runs)
+    if arguments.scenario:
+        return [(scenario, runs) for scenario in arguments.scenario]
+    if not runs:
+        return [("default", ())]
+    own: dict[Scenario, list[Path]] = {}
+    for run in runs:
+        own.setdefault(trained_scenario(run), []).append(run)
+    return [(scenario, tuple(folders)) for scenario, folders in own.items()]
+
+
+def _default_folder(arenas: list[Arena]) -> Path:
+    import datetime
+
+    name = arenas[0].scenario.name if len(arenas) == 1 else f"{len(arenas)}-scenarios"
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder, number = Path("reports") / f"{name}-{stamp}", 2
+    while folder.exists():
+        folder = Path("reports") / f"{name}-{stamp}-{number}"
+        number += 1
+    return folder
+
+
+def _progress(line: str) -> None:
+    """Show what is going on, on a terminal only; an empty line clears it."""
+    if sys.stderr.isatty():
+        width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
+        print(f"\r{line[:width]:<{width}}", end="\r" if not line else "", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

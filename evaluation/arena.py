@@ -1,0 +1,218 @@
+"""One scenario, all contestants, the same held-out world: runs them and puts the table together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvfo_agents.baselines.cache import recall, remember, tables_digest
+from dvfo_agents.registry import baseline_names
+from dvfo_env.oracle import bound_costs
+from dvfo_env.scenario import Scenario, load_scenario
+from dvfo_env.tables import CostTables, compile_scenario
+from dvfo_evaluation.contestants import REFERENCES, Contestant, baseline, learned
+from dvfo_evaluation.measures import References, Row, bound_measures, difference, headroom, measure
+from dvfo_evaluation.runner import Episodes, SeedBlock, decision_us, held_out, run_policy
+from dvfo_evaluation.statistics import Bootstrap, Interval
+
+BOUND = "bound"
+
+
+@dataclass(frozen=True)
+class Arena:
+    """Everything one scenario's evaluation came to.
+
+    rows are sorted by cost, the bound last; episodes and contestants are keyed by the contestant's label;
+    bound is the bound's cost per request of every episode, float64 [E].
+    """
+
+    scenario: Scenario
+    training: CostTables
+    tables: CostTables
+    blocks: tuple[SeedBlock, ...]
+    contestants: dict[str, Contestant]
+    episodes: dict[str, Episodes]
+    bound: NDArray[np.float64]
+    rows: list[Row]
+    headroom: Interval
+    against_planner: Interval | None
+
+    @property
+    def swapped_uplink(self) -> bool:
+        """Whether another uplink stands in the place of the scenario's own."""
+        return self.tables is not self.training
+
+
+def evaluate_scenario(
+    scenario: str | Path | Scenario,
+    *,
+    names: tuple[str, ...] | None = None,
+    runs: tuple[Path, ...] = (),
+    seeds: int,
+    uplink: Path | None = None,
+    trust_pickle: bool = False,
+    timed: bool = True,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Arena:
+    """Run baselines `names` (default all) and run folders `runs` on `seeds` held-out episodes of a scenario.
+
+    `uplink` is a trace or model file that stands in the place of the scenario's uplink; policies keep what
+    they learned on the scenario's own.
+
+    Raises:
+        ConfigError: scenario, agent or uplink do not exist or do not fit.
+        TraceError: the trace cannot be used.
+        CheckpointError: a run folder holds no whole checkpoint.
+    """
+    wanted = baseline_names() if names is None else names
+    training = compile_scenario(load_scenario(scenario))
+    tables = training
+    if uplink is not None:
+        tables = compile_scenario(load_scenario(training.scenario, uplink=str(uplink)))
+    blocks = held_out(seeds)
+    contestants: dict[str, Contestant] = {}
+    for run in runs:
+        contestant = learned(run, training, trust_pickle)
+        contestants[_label(contestant.agent, run, contestants)] = contestant
+    for name in dict.fromkeys((*REFERENCES, *wanted)):
+        progress(f"{training.scenario.name}: preparing {name}")
+        contestants[name] = baseline(name, training)
+    episodes = {}
+    for label, contestant in contestants.items():
+        progress(f"{training.scenario.name}: running {label}")
+        episodes[label] = run_policy(contestant.policy, tables, blocks)
+    progress(f"{training.scenario.name}: computing the bound")
+    bound = _bound(tables, blocks)
+    times = {
+        label: decision_us(contestant.policy, tables) if timed else None
+        for label, contestant in contestants.items()
+    }
+    return _summarise(training, tables, blocks, contestants, episodes, bound, times)
+
+
+def _summarise(
+    training: CostTables,
+    tables: CostTables,
+    blocks: tuple[SeedBlock, ...],
+    contestants: dict[str, Contestant],
+    episodes: dict[str, Episodes],
+    bound: NDArray[np.float64],
+    times: dict[str, float | None],
+) -> Arena:
+    clairvoyant = episodes.get("clairvoyant")
+    references = References(
+        governor=episodes["governor"],
+        best_fixed=episodes["best-fixed"],
+        bound=bound,
+        clairvoyant=None if clairvoyant is None else clairvoyant.cost_per_request,
+    )
+    bootstrap = Bootstrap(len(bound))
+    names = (tables.scenario.name, tables.uplink.name)
+    rows = []
+    for label, contestant in contestants.items():
+        kind = "yardstick" if contestant.yardstick else contestant.kind
+        measures = measure([episodes[label]], references, bootstrap)
+        rows.append(Row(label, kind, *names, measures, times[label], source=contestant.source))
+    rows += _over_training_seeds(contestants, episodes, references, names)
+    rows.sort(key=lambda row: row.cost.mean)
+    rows.append(Row(BOUND, "bound", *names, bound_measures(references, bootstrap)))
+    best_learned = next(
+        (row.agent for row in rows if row.kind == "learned" and row.training_seeds == 1), None
+    )
+    against = None
+    if best_learned is not None and "planner" in episodes:
+        against = difference([episodes[best_learned]], [episodes["planner"]], bootstrap)
+    return Arena(
+        training.scenario, training, tables, blocks, contestants, episodes, bound, rows,
+        headroom(references, bootstrap), against,
+    )  # fmt: skip
+
+
+def _over_training_seeds(
+    contestants: dict[str, Contestant],
+    episodes: dict[str, Episodes],
+    references: References,
+    names: tuple[str, str],
+) -> list[Row]:
+    """One more row for every learned agent that comes in several runs, with intervals over seeds and
+    episodes.
+    """
+    groups: dict[str, list[str]] = {}
+    for label, contestant in contestants.items():
+        if contestant.kind == "learned":
+            groups.setdefault(contestant.agent, []).append(label)
+    rows = []
+    for agent, labels in groups.items():
+        if len(labels) < 2:
+            continue
+        bootstrap = Bootstrap(len(references.bound), seeds=len(labels))
+        measures = measure([episodes[label] for label in labels], references, bootstrap)
+        rows.append(
+            Row(f"{agent} ({len(labels)} seeds)", "learned", *names, measures, training_seeds=len(labels))
+        )
+    return rows
+
+
+def _label(agent: str, run: Path, taken: dict[str, Contestant]) -> str:
+    label = f"{agent} {run.name or run.resolve().name}"
+    number = 2
+    while label in taken:
+        label = f"{agent} {run.name} #{number}"
+        number += 1
+    return label
+
+
+def _bound(tables: CostTables, blocks: tuple[SeedBlock, ...]) -> NDArray[np.float64]:
+    """The bound's cost per request of every episode, float64 [E]; kept on disk, since it takes seconds."""
+    digest = tables_digest(tables)
+    values = []
+    for block in blocks:
+        seeds = f"{block.bank_seed}-{block.episode_seeds[0]}-{len(block.episode_seeds)}"
+        key = f"{digest[:24]}-{seeds}"
+        stored = (recall("bound", key) or {}).get("costs")
+        if isinstance(stored, list) and len(stored) == len(block.episode_seeds):
+            values.append(np.array(stored, dtype=np.float64))
+            continue
+        found = bound_costs(tables, block.episode_seeds, bank_seed=block.bank_seed).mean(axis=1)
+        remember("bound", key, {"costs": found.tolist()})
+        values.append(found)
+    return np.concatenate(values)
+
+
+def verdict(arena: Arena) -> str:
+    """The plain answer in one sentence: which policy is best here, and whether learning beat the planner."""
+    device_runs = [row for row in arena.rows if row.kind in ("baseline", "learned")]
+    best = device_runs[0]
+    planner = next((row for row in device_runs if row.agent == "planner"), None)
+    learned_row = next(
+        (row for row in device_runs if row.kind == "learned" and row.training_seeds == 1), None
+    )
+    if learned_row is None or planner is None or arena.against_planner is None:
+        runner_up = f" ({_score(best)})" if _score(best) else ""
+        return f"{best.agent} costs least of what a device can run: {best.cost.mean:.3f}{runner_up}."
+    gain = arena.against_planner
+    percent = f"{100.0 * gain.mean:+.1f} % [{100.0 * gain.low:+.1f}, {100.0 * gain.high:+.1f}]"
+    if gain.low > 0.0:
+        return (
+            f"{learned_row.agent} beats the planner: it costs {learned_row.cost.mean:.3f} against "
+            f"{planner.cost.mean:.3f}, a gain of {percent}."
+        )
+    if gain.high >= 0.0:
+        return (
+            f"No learned policy clearly beats the planner: {learned_row.agent} costs "
+            f"{learned_row.cost.mean:.3f} against {planner.cost.mean:.3f}, a gain of {percent}."
+        )
+    return (
+        f"No learned policy beats the planner: it costs {planner.cost.mean:.3f} ({_score(planner)}), "
+        f"the best learned one, {learned_row.agent}, {learned_row.cost.mean:.3f} ({_score(learned_row)}), "
+        f"a gain of {percent}."
+    )
+
+
+def _score(row: Row) -> str:
+    score = row.measures["score"]
+    return "" if score is None else f"score {score.mean:.2f}"

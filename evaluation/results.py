@@ -1,0 +1,189 @@
+"""Results on disk: one CSV row per episode, full precision, with all it takes to run that episode again."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+
+from dvfo_agents.baselines.cache import tables_digest
+from dvfo_env.errors import ResultsError
+from dvfo_evaluation.arena import Arena
+
+CSV_NAME, JSON_NAME, REPORT_NAME = "results.csv", "results.json", "report.html"
+_SCENARIOS = "scenarios"
+
+
+class ResultRow(NamedTuple):
+    """One episode of one policy.
+
+    `scenario_file` is relative to the CSV; `uplink_file` is empty where the scenario's own uplink was used.
+    The policy is rebuilt from `kind` ("baseline" or "learned") and `source` (name or run folder);
+    `checkpoint_sha256` says which weights a run folder held. `tables_sha256` identifies the compiled
+    scenario. Costs are per request, latency and energy per answered request; `deadline_missed`, `dropped`
+    and `timed_out` are shares of all requests.
+    """
+
+    agent: str
+    kind: str
+    source: str
+    checkpoint_sha256: str
+    scenario: str
+    scenario_file: str
+    uplink: str
+    uplink_file: str
+    tables_sha256: str
+    bank_seed: int
+    episode_seed: int
+    requests: int
+    answered: int
+    cost: float
+    latency_ms: float
+    energy_mj: float
+    accuracy_lost: float
+    deadline_missed: float
+    dropped: float
+    timed_out: float
+    bound: float
+
+
+_INTEGERS = {"bank_seed", "episode_seed", "requests", "answered"}
+_FLOATS = {
+    "cost", "latency_ms", "energy_mj", "accuracy_lost", "deadline_missed", "dropped", "timed_out", "bound",
+}  # fmt: skip
+
+
+def write_results(folder: Path, arenas: list[Arena], uplink: Path | None) -> Path:
+    """Write results.csv, results.json and the scenarios they need into `folder`; returns the path of the CSV.
+
+    Raises:
+        ResultsError: the folder cannot be written.
+    """
+    try:
+        (folder / _SCENARIOS).mkdir(parents=True, exist_ok=True)
+        target = folder / CSV_NAME
+        with _replacing(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(ResultRow._fields)
+            for arena in arenas:
+                for row in _rows(folder, arena, uplink):
+                    writer.writerow([repr(value) if isinstance(value, float) else value for value in row])
+        with _replacing(folder / JSON_NAME) as temporary:
+            temporary.write_text(json.dumps(as_json(arenas), indent=1, allow_nan=False), encoding="utf-8")
+    except OSError as error:
+        raise ResultsError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    return target
+
+
+class _replacing:
+    """Writes to a temporary name that takes the place of `target` only when all went well."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._temporary = target.with_name(f".{target.name}.{os.getpid()}")
+
+    def __enter__(self) -> Path:
+        return self._temporary
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._temporary.replace(self._target)
+        else:
+            self._temporary.unlink(missing_ok=True)
+
+
+def as_json(arenas: list[Arena]) -> list[dict[str, Any]]:
+    """The table as plain data: a list of rows, every measure an object with mean, low, high, or null."""
+    rows = []
+    for arena in arenas:
+        for row in arena.rows:
+            rows.append({**row.as_json(), "headroom": arena.headroom._asdict()})
+    return rows
+
+
+def _rows(folder: Path, arena: Arena, uplink: Path | None) -> Iterator[ResultRow]:
+    digest = tables_digest(arena.tables)
+    scenario_file = _write_scenario(folder, arena)
+    uplink_file = "" if uplink is None else str(uplink.resolve())
+    for label, contestant in arena.contestants.items():
+        run = arena.episodes[label]
+        source = contestant.source
+        if contestant.kind == "learned":
+            source = str(Path(source).resolve())
+        for e in range(len(run.cost)):
+            requests, answered = float(run.requests[e]), float(run.answered[e])
+            yield ResultRow(
+                agent=label,
+                kind=contestant.kind,
+                source=source,
+                checkpoint_sha256=contestant.checkpoint_sha256,
+                scenario=arena.scenario.name,
+                scenario_file=scenario_file,
+                uplink=arena.tables.uplink.name,
+                uplink_file=uplink_file,
+                tables_sha256=digest,
+                bank_seed=int(run.bank_seed[e]),
+                episode_seed=int(run.episode_seed[e]),
+                requests=int(requests),
+                answered=int(answered),
+                cost=float(run.cost[e]) / requests,
+                latency_ms=float(run.latency_ms[e]) / answered,
+                energy_mj=float(run.energy_mj[e]) / answered,
+                accuracy_lost=float(run.accuracy_lost[e]) / answered,
+                deadline_missed=float(run.missed[e]) / requests,
+                dropped=float(run.dropped[e]) / requests,
+                timed_out=float(run.timed_out[e]) / requests,
+                bound=float(arena.bound[e]),
+            )
+
+
+def _write_scenario(folder: Path, arena: Arena) -> str:
+    """Write the resolved scenario beside the results; returns its path relative to the folder."""
+    text = yaml.safe_dump(arena.scenario.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    name = f"{_SCENARIOS}/{arena.scenario.name}-{digest}.yaml"
+    (folder / name).write_text(text, encoding="utf-8")
+    return name
+
+
+def read_results(path: Path | str) -> list[ResultRow]:
+    """Read a results.csv.
+
+    Raises:
+        ResultsError: missing, not a results file, or a value that is no number; names file, line and column.
+    """
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in ResultRow._fields if name not in (reader.fieldnames or [])]
+            if missing:
+                raise ResultsError(f"{path}: not a results file: column {missing[0]!r} is missing")
+            rows = [_parse(path, line, values) for line, values in enumerate(reader, start=2)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ResultsError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not rows:
+        raise ResultsError(f"{path}: holds no rows")
+    return rows
+
+
+def _parse(path: Path, line: int, values: dict[str, str | None]) -> ResultRow:
+    parsed: dict[str, Any] = {}
+    for name in ResultRow._fields:
+        text = values[name]
+        kind = int if name in _INTEGERS else float if name in _FLOATS else str
+        try:
+            parsed[name] = kind(text)  # type: ignore[arg-type]
+            if kind is float and not np.isfinite(parsed[name]):
+                raise ValueError
+        except (TypeError, ValueError):
+            what = "a whole number" if kind is int else "a finite number"
+            raise ResultsError(f"{path}: line {line}: {name}: {text!r} is not {what}") from None
+    return ResultRow(**parsed)
