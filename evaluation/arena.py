@@ -184,35 +184,33 @@ def _bound(tables: CostTables, blocks: tuple[SeedBlock, ...]) -> NDArray[np.floa
 
 
 def verdict(arena: Arena) -> str:
-    """The plain answer in one sentence: which policy is best here, and whether learning beat the planner."""
-    device_runs = [row for row in arena.rows if row.kind in ("baseline", "learned")]
-    best = device_runs[0]
-    planner = next((row for row in device_runs if row.agent == "planner"), None)
-    learned_row = next(
-        (row for row in device_runs if row.kind == "learned" and row.training_seeds == 1), None
-    )
-    if learned_row is None or planner is None or arena.against_planner is None:
-        runner_up = f" ({_score(best)})" if _score(best) else ""
-        return f"{best.agent} costs least of what a device can run: {best.cost.mean:.3f}{runner_up}."
+    """The plain answer: which policy is best here, and whether learning beat the planner."""
+    on_device = [row for row in arena.rows if row.kind in ("baseline", "learned") and row.training_seeds == 1]
+    best = on_device[0]
+    planner = next((row for row in on_device if row.agent == "planner"), None)
+    student = next((row for row in on_device if row.kind == "learned"), None)
+    if student is None or planner is None or arena.against_planner is None:
+        return f"{_capital(best.agent)} costs least of what a device can run: {_standing(arena, best)}."
     gain = arena.against_planner
     percent = f"{100.0 * gain.mean:+.1f} % [{100.0 * gain.low:+.1f}, {100.0 * gain.high:+.1f}]"
+    costs = f"{student.cost.mean:.3f} against {planner.cost.mean:.3f}, a gain of {percent}"
     if gain.low > 0.0:
-        return (
-            f"{learned_row.agent} beats the planner: it costs {learned_row.cost.mean:.3f} against "
-            f"{planner.cost.mean:.3f}, a gain of {percent}."
-        )
+        return f"{_capital(student.agent)} beats the planner: it costs {costs}; {_standing(arena, student)}."
     if gain.high >= 0.0:
-        return (
-            f"No learned policy clearly beats the planner: {learned_row.agent} costs "
-            f"{learned_row.cost.mean:.3f} against {planner.cost.mean:.3f}, a gain of {percent}."
-        )
-    return (
-        f"No learned policy beats the planner: it costs {planner.cost.mean:.3f} ({_score(planner)}), "
-        f"the best learned one, {learned_row.agent}, {learned_row.cost.mean:.3f} ({_score(learned_row)}), "
-        f"a gain of {percent}."
-    )
+        return f"No learned policy clearly beats the planner: {student.agent} costs {costs}."
+    return f"No learned policy beats the planner: the best of them, {student.agent}, costs {costs}."
 
 
-def _score(row: Row) -> str:
+def _standing(arena: Arena, row: Row) -> str:
+    """Where a policy stands between the best fixed action and the bound."""
+    fixed = next(other for other in arena.rows if other.agent == "best-fixed")
+    if row is fixed:
+        return f"{row.cost.mean:.3f}, and nothing that adapts does better"
+    gain = 1.0 - row.cost.mean / fixed.cost.mean
     score = row.measures["score"]
-    return "" if score is None else f"score {score.mean:.2f}"
+    way = "" if score is None else f", {100.0 * score.mean:.0f} % of the way to the bound"
+    return f"{100.0 * gain:.1f} % less than the best fixed action{way}"
+
+
+def _capital(agent: str) -> str:
+    return f"The {agent}" if agent in ("planner", "governor") else agent[:1].upper() + agent[1:]

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # stand-ins that become the page's own colours
-_INK, _SOFT, _GRID = "#010203", "#040506", "#070809"
-_PAGE_COLOURS = {_INK: "var(--ink)", _SOFT: "var(--soft)", _GRID: "var(--grid)"}
+_INK, _SOFT, _GRID, _PAPER = "#010203", "#040506", "#070809", "#0a0b0c"
+_PAGE_COLOURS = {_INK: "var(--ink)", _SOFT: "var(--soft)", _GRID: "var(--grid)", _PAPER: "var(--paper)"}
 _COLOURS = ("#3d85c6", "#e07b39", "#2e9e6b", "#b565a7", "#c9a227", "#5aa7a7", "#8a8f98")
 _OTHER = "#8a8f98"
 _KIND_COLOURS = {"learned": "#e07b39", "baseline": "#3d85c6", "yardstick": "#8a8f98"}
@@ -149,9 +149,12 @@ def trade_chart(arena: Arena) -> str:
             )  # fmt: skip
             points.append((latency.mean, energy.mean, row))
         axes.margins(0.16, 0.14)
+        deadline_ms = arena.tables.scenario.requests.deadline_ms
+        near = deadline_ms <= 1.4 * max(x for x, _, _ in points)
+        if near:
+            axes.axvline(deadline_ms, color=_SOFT, linewidth=0.9, linestyle=":")
         _label_points(axes, points)
-        axes.axvline(arena.tables.scenario.requests.deadline_ms, color=_SOFT, linewidth=0.9, linestyle=":")
-        axes.set_xlabel("mean latency, ms (dotted: deadline)")
+        axes.set_xlabel("mean latency, ms" + (" (dotted: deadline)" if near else ""))
         axes.set_ylabel("energy per request, mJ")
         return _svg(figure, "Mean latency against energy per request")
 
@@ -172,6 +175,7 @@ def _label_points(axes: Axes, points: list[tuple[float, float, Row]]) -> None:
         axes.annotate(
             row.agent, (x, y), xytext=(u + (-0.025 if leftwards else 0.025), at), textcoords="axes fraction",
             ha="right" if leftwards else "left", va="center", fontsize=9, color=_INK,
+            bbox={"facecolor": _PAPER, "edgecolor": "none", "pad": 1.0, "alpha": 0.8},
             arrowprops={"arrowstyle": "-", "color": _GRID, "linewidth": 0.8} if at - v > 0.02 else None,
         )  # fmt: skip
 
@@ -179,11 +183,12 @@ def _label_points(axes: Axes, points: list[tuple[float, float, Row]]) -> None:
 def behaviour_chart(tables: CostTables, episodes: Episodes) -> str:
     """What a policy does against the bandwidth there is: shares of cut and level, and the clocks in force."""
     moments = episodes.moments
-    logs = np.log2(np.maximum(moments.rate_mbps, 2.0**-4))
-    edges = np.unique(np.quantile(logs, np.linspace(0.0, 1.0, 13)))
+    rates = moments.rate_mbps
+    edges = np.unique(np.quantile(rates, np.linspace(0.0, 1.0, 11)))
     if len(edges) < 2:
-        edges = np.array([logs[0] - 0.5, logs[0] + 0.5])
-    group = np.clip(np.searchsorted(edges, logs, side="right") - 1, 0, len(edges) - 2)
+        edges = np.array([edges[0], edges[0] + 1.0])
+    group = np.clip(np.searchsorted(edges, rates, side="right") - 1, 0, len(edges) - 2)
+    places = np.arange(len(edges) - 1)
     with _styled("behaviour"):
         figure, (choices, clocks) = _figure(6.0, 4.6, 2, sharex=True, height_ratios=(3, 2))
         names, shares = _choice_shares(tables, moments.action, group, len(edges) - 1)
@@ -191,38 +196,28 @@ def behaviour_chart(tables: CostTables, episodes: Episodes) -> str:
         for name, share, colour in zip(
             names, shares, (*_COLOURS[: len(names) - 1], _last_colour(names)), strict=True
         ):
-            choices.bar(
-                edges[:-1],
-                share,
-                np.diff(edges),
-                bottom=below,
-                align="edge",
-                label=name,
-                color=colour,
-                linewidth=0,
-            )
+            choices.bar(places, share, 0.92, bottom=below, label=name, color=colour, linewidth=0)
             below += share
         choices.set_ylabel("share of requests")
         choices.set_ylim(0.0, 1.0)
         choices.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
-        centres = 0.5 * (edges[:-1] + edges[1:])
         for column, (part, label) in enumerate(((CPU, "CPU"), (GPU, "GPU"), (MEM, "memory"))):
             values = np.array([float(v) for v in tables.choices[ACTION_PARTS[part]]])
             if len(values) < 2:
                 continue
             mhz = values[moments.clocks[:, column]]
-            means = [
-                float(np.mean(mhz[group == g])) if (group == g).any() else np.nan for g in range(len(centres))
-            ]
-            clocks.plot(centres, means, marker="o", markersize=3.5, color=_COLOURS[column], label=label)
+            means = [float(np.mean(mhz[group == g])) if (group == g).any() else np.nan for g in places]
+            clocks.plot(places, means, marker="o", markersize=3.5, color=_COLOURS[column], label=label)
         clocks.set_ylabel("mean clock, MHz")
         clocks.set_ylim(bottom=0.0)
         if clocks.get_legend_handles_labels()[0]:
             clocks.legend(loc="best", ncols=3)
         else:
             clocks.text(0.5, 0.5, "no clock to choose", transform=clocks.transAxes, ha="center", color=_SOFT)
-        _bandwidth_axis(clocks.xaxis, edges)
-        clocks.set_xlabel("true bandwidth when service began, Mbit/s")
+        clocks.set_xticks(np.arange(len(edges)) - 0.5, [_rate_text(edge) for edge in edges])
+        clocks.grid(axis="x", visible=False)
+        choices.grid(visible=False)
+        clocks.set_xlabel("true bandwidth when service began, Mbit/s (columns of equal count)")
         return _svg(figure, "Chosen cut, compression and clocks against bandwidth")
 
 
@@ -251,10 +246,14 @@ def _choice_shares(
     return names, shares
 
 
+def _rate_text(rate_mbps: float) -> str:
+    return f"{rate_mbps:.0f}" if rate_mbps >= 9.95 else f"{rate_mbps:.1f}"
+
+
 def _bandwidth_axis(axis: Any, log2_values: NDArray[np.float64]) -> None:
-    low, high = int(np.ceil(log2_values.min())), int(np.floor(log2_values.max()))
-    ticks: list[float] = list(range(low, high + 1, max((high - low) // 6, 1))) or [float(log2_values.mean())]
-    axis.set_ticks(ticks, [f"{2.0**t:g}" if t == int(t) else f"{2.0**t:.3g}" for t in ticks])
+    low, high = int(np.floor(log2_values.min())), int(np.ceil(log2_values.max()))
+    ticks = list(range(high, low - 1, -max(-(-(high - low) // 4), 1)))
+    axis.set_ticks(ticks, [f"{2.0**tick:.3g}" for tick in ticks])
 
 
 def timeline_chart(tables: CostTables, episodes: Episodes, requests: int = 160) -> str:
@@ -269,7 +268,7 @@ def timeline_chart(tables: CostTables, episodes: Episodes, requests: int = 160) 
             seconds, logs, logs.min() - 0.2, step="post", color=_COLOURS[5], alpha=0.35, linewidth=0
         )
         rate.step(seconds, logs, where="post", color=_COLOURS[5], linewidth=1.1)
-        _bandwidth_axis(rate.yaxis, np.append(logs, logs.min() + 1.0))
+        _bandwidth_axis(rate.yaxis, logs)
         rate.set_title("true bandwidth, Mbit/s", color=_SOFT)
         cuts = moments.action[chosen, CUT]
         used = np.unique(cuts)

@@ -38,7 +38,7 @@ def render(arenas: list[Arena]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(number=_number, percent=_percent)
+    environment.filters.update(number=_number, spread=_spread, percent=_percent)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     return template.render(sections=[_section(arena) for arena in arenas], version=dvfo_env.__version__)
 
@@ -122,14 +122,16 @@ def evidence(tables: CostTables) -> dict[str, Any]:
     }
 
 
-def measured_share(tables: CostTables) -> float:
-    """Share of a scenario's coefficients that are measured or fitted to measurements, not assumed."""
-    assumed = sum(c.evidence == "assumed" for c in tables.coefficients.values())
-    return 1.0 - assumed / max(len(tables.coefficients), 1)
-
-
 def _number(value: Interval | None, digits: int) -> str:
-    return "-" if value is None else f"{value.mean:.{digits}f}"
+    if value is None:
+        return "-"
+    return f"{value.mean:.{digits if abs(value.mean) < 1000.0 else 0}f}"
+
+
+def _spread(value: Interval | None, digits: int) -> str:
+    if value is None or value.low == value.high or abs(value.mean) >= 10.0:
+        return ""
+    return f"{value.low:.{digits}f} to {value.high:.{digits}f}"
 
 
 def _percent(value: Interval | None, digits: int = 0) -> str:

@@ -9,24 +9,27 @@ from dvfo_evaluation.arena import Arena, verdict
 from dvfo_evaluation.measures import Row
 from dvfo_evaluation.statistics import Interval
 
-_HEADINGS = ("cost", "score", "latency ms", "p95", "p99", "energy mJ", "lost", "late", "saved", "decision")
+_HEADINGS = ("cost", "score", "ms", "p95", "p99", "mJ", "lost", "late", "saved", "decision")
+_NARROW = (0, 1, 2, 5, 7, 8)  # headings that fit into a terminal of 80 columns
 
 
 def print_arena(arena: Arena, console: Console | None = None) -> None:
     """Print one scenario's table and, as the first line under it, the plain verdict."""
     console = console or Console()
     if not console.is_terminal:
-        console = Console(width=max(console.width, 130))
+        console = Console(width=max(console.width, 132))
     scenario = arena.tables.scenario
     uplink = arena.tables.uplink.name
     title = f"{scenario.name}: {scenario.device}, {scenario.workload}, uplink {uplink}"
     table = Table(title=title, title_justify="left", header_style="bold")
     table.add_column("agent", no_wrap=True)
-    for heading in _HEADINGS:
+    shown = range(len(_HEADINGS)) if console.width >= 118 else _NARROW
+    for heading in (_HEADINGS[i] for i in shown):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in arena.rows:
         style = {"learned": "bold", "bound": "dim", "yardstick": "dim"}.get(row.kind)
-        table.add_row(row.agent, *_cells(row), style=style)
+        cells = _cells(row)
+        table.add_row(row.agent, *(cells[i] for i in shown), style=style)
     console.print(table)
     for line in _notes(arena):
         console.print(line, highlight=False, soft_wrap=True)
@@ -40,7 +43,7 @@ def _notes(arena: Arena) -> list[str]:
         f"Headroom {100 * room.mean:.1f} % [{100 * room.low:.1f}, {100 * room.high:.1f}]: "
         "what adapting can gain at all over the best fixed action.",
         f"{len(arena.bound)} held-out episodes; brackets are 95 % intervals; "
-        "saved: energy against the governor.",
+        "ms and mJ per request; saved: energy against the governor.",
     ]
     if arena.swapped_uplink:
         lines.append(

@@ -37,7 +37,7 @@ _COLUMN = {
 _LOW_LOG2, _HIGH_LOG2, _STEP_LOG2 = -4.0, 10.0, 0.25  # range of the rate features
 _DEAD_LOG2 = -10.0  # an outage, as a rate
 _LAGS_MS = np.geomspace(5.0, 60_000.0, 14)
-_SAMPLES = 60_000
+_SAMPLES = 40_000
 #: Ranks of the rate seen between which a distribution is kept: finer where rates are rare.
 _BIN_EDGES = np.concatenate([[0.002, 0.005, 0.01, 0.015], np.arange(0.02, 0.99, 0.03), [0.99, 0.997]])
 _TYPICAL_WORLDS = 64
@@ -249,12 +249,13 @@ class _Regression:
     def __init__(self, series: NDArray[np.float64], step_ms: float) -> None:
         self.mean = float(series.mean())
         self.low = float(series.min())
-        centred = series - self.mean
-        variance = float(centred @ centred) / len(series)
-        steps = np.minimum((_LAGS_MS / step_ms).astype(np.int64), len(series) - 1)
+        steps = np.minimum((_LAGS_MS / step_ms).astype(np.int64), len(series) // 2)
+        first = np.random.default_rng(0).integers(len(series) - int(steps[-1]), size=_SAMPLES)
+        earlier = series[first] - self.mean
+        variance = max(float(earlier @ earlier), 1e-12)
         self.correlation: NDArray[np.float64] = np.array(
-            [float(centred[: len(series) - k] @ centred[k:]) / (len(series) - k) for k in steps]
-        ) / (variance if variance > 0.0 else 1.0)
+            [float(earlier @ (series[first + step] - self.mean)) / variance for step in steps]
+        )
 
     def later(self, seen: NDArray[np.float64], lag_ms: NDArray[np.float64]) -> NDArray[np.float64]:
         """Expected values [N] for values `seen` `lag_ms` ago; the mean where the lag is infinite."""
