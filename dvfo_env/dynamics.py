@@ -314,10 +314,10 @@ def outcome(
 
 
 @kernel()  # type: ignore[untyped-decorator]
-def begin_episode(s: Any, stream: np.uint64, p: Any, bank_length: int, top: NDArray[np.int64]) -> None:
+def begin_episode(s: Any, stream: np.uint64, p: Any, bank: Any, top: NDArray[np.int64]) -> None:
     """Put state record `s` at the start of the episode with random stream `stream`; clocks at their highest."""
     s.stream = stream
-    s.offset = np.int64(uniform(stream, _OFFSET_DRAW) * bank_length)
+    s.offset = np.int64(uniform(stream, _OFFSET_DRAW) * bank.shape[0])
     s.eta = p.eta_low + (p.eta_high - p.eta_low) * uniform(stream, _ETA_DRAW)
     s.now_ms = 0.0
     s.arrival_ms = 0.0
@@ -335,12 +335,13 @@ def begin_episode(s: Any, stream: np.uint64, p: Any, bank_length: int, top: NDAr
     s.gpu = top[GPU]
     s.mem = top[MEM]
     s.trips = 0
+    watch_link(s, p, bank)
 
 
 @inline_kernel()  # type: ignore[untyped-decorator]
-def remember_transfer(s: Any, p: Any, bank: Any, tail_ms: Any, cut: int, out: Any) -> None:
-    """What the device learns about the uplink and the server from the request it has just sent."""
-    rate_log2 = np.log2(max(float(out[SEEN_MBPS]), _FLOOR_MBPS))
+def remember_rate(s: Any, mbps: float, heard_ms: float) -> None:
+    """The device has seen its uplink carry `mbps` at wall time `heard_ms`."""
+    rate_log2 = np.log2(max(mbps, _FLOOR_MBPS))
     if np.isinf(s.heard_ms):
         s.rate_before_log2 = rate_log2
         s.rate_smooth_log2 = rate_log2
@@ -348,7 +349,28 @@ def remember_transfer(s: Any, p: Any, bank: Any, tail_ms: Any, cut: int, out: An
         s.rate_before_log2 = s.rate_log2
         s.rate_smooth_log2 += _SMOOTHING * (rate_log2 - s.rate_smooth_log2)
     s.rate_log2 = rate_log2
-    s.heard_ms = s.arrival_ms + out[LATENCY_MS] - out[FALLBACK]
+    s.heard_ms = heard_ms
+
+
+@inline_kernel()  # type: ignore[untyped-decorator]
+def watch_link(s: Any, p: Any, bank: Any) -> None:
+    """What the link monitor has reported by now, if that is news: the rate of the sample just past."""
+    if np.isinf(p.monitor_ms):
+        return
+    report_ms = np.floor(s.now_ms / p.monitor_ms) * p.monitor_ms
+    if report_ms <= s.heard_ms:
+        return
+    sample = max(int(np.ceil(report_ms / p.bank_step_ms)) - 1, 0)
+    mbps = float(bank[wrapped(s.offset + sample, bank.shape[0]), 0])
+    remember_rate(s, mbps, report_ms)
+    if mbps > _FLOOR_MBPS:
+        s.timeouts = 0
+
+
+@inline_kernel()  # type: ignore[untyped-decorator]
+def remember_transfer(s: Any, p: Any, bank: Any, out: Any) -> None:
+    """What the device learns about the uplink and the server from the request it has just sent."""
+    remember_rate(s, float(out[SEEN_MBPS]), s.arrival_ms + out[LATENCY_MS] - out[FALLBACK])
     if out[TIMED_OUT] > 0.0:
         s.timeouts += 1
     else:
@@ -360,7 +382,7 @@ def remember_transfer(s: Any, p: Any, bank: Any, tail_ms: Any, cut: int, out: An
 
 @inline_kernel()  # type: ignore[untyped-decorator]
 def advance(
-    idle: Any, tail_ms: Any, p: Any, bank: Any, s: Any, cut: int, last: int, out: NDArray[np.float32]
+    idle: Any, p: Any, bank: Any, s: Any, cut: int, last: int, out: NDArray[np.float32]
 ) -> int:
     """Apply the outcome `out` to state `s` and go on to the next request that is still wanted.
 
@@ -368,7 +390,7 @@ def advance(
     """
     done_ms = s.arrival_ms + out[LATENCY_MS]
     if cut < last:
-        remember_transfer(s, p, bank, tail_ms, cut, out)
+        remember_transfer(s, p, bank, out)
     began_ms = s.now_ms
     s.cpu = np.int32(out[CPU_INDEX])
     s.gpu = np.int32(out[GPU_INDEX])
@@ -381,6 +403,7 @@ def advance(
             break
         dropped += 1
     s.now_ms = max(done_ms, s.arrival_ms)
+    watch_link(s, p, bank)
     idle_mj = (s.now_ms - done_ms) * idle[s.cpu, s.gpu, s.mem, 1] * 1e-3
     drawn_mj = out[BOARD_MJ] + idle_mj
     if p.thermal:
@@ -412,7 +435,7 @@ def reset_batch(
     """Begin an episode in every environment of the batch; `streams` uint64 [N]."""
     p = p_array[0]
     for i in range(states.shape[0]):
-        begin_episode(states[i], streams[i], p, bank.shape[0], top)
+        begin_episode(states[i], streams[i], p, bank, top)
         observe(states[i], p, top[CPU], top[GPU], top[MEM], observations[i])
 
 
@@ -457,13 +480,13 @@ def step_batch(
             head, idle, codec, send, tail_ms, cpu_ghz, p, bank, s,
             a[CUT], a[MAPPING], a[CPU], a[GPU], a[MEM], a[LEVEL], out,
         )  # fmt: skip
-        end = advance(idle, tail_ms, p, bank, s, a[CUT], last, out)
+        end = advance(idle, p, bank, s, a[CUT], last, out)
         rewards[i] = -(cost + out[DROP_COST])
         ends[i] = end
         observe(s, p, top[CPU], top[GPU], top[MEM], observations[i])
         if end > 0 and autoreset:
             for column in range(observations.shape[1]):
                 final_observations[i, column] = observations[i, column]
-            begin_episode(s, mix(s.stream, _NEXT_EPISODE), p, bank.shape[0], top)
+            begin_episode(s, mix(s.stream, _NEXT_EPISODE), p, bank, top)
             observe(s, p, top[CPU], top[GPU], top[MEM], observations[i])
     return -1

@@ -103,7 +103,13 @@ class Battery(Record):
 
 
 class Scenario(Record):
-    """One benchmark problem. Every field that is a measure carries its unit in its name."""
+    """One benchmark problem. Every field that is a measure carries its unit in its name.
+
+    `offload_timeout_ms`: an answer that is not back this long after sending began never counts; the request then
+    finishes on the device, with the first mapping and the highest clocks. `link_monitor_ms`: how often the device
+    learns the rate of its link without sending a feature (the driver's rate control, other traffic); the rate it
+    learns is that of the time just past. None: it learns from its own transfers only.
+    """
 
     name: str
     title: str
@@ -117,6 +123,7 @@ class Scenario(Record):
     requests: Requests
     objective: Objective = Objective()
     offload_timeout_ms: PositiveMs = 1000.0
+    link_monitor_ms: PositiveMs | None = None
     thermal: Thermal = Thermal()
     battery: Battery | None = None
     episode_requests: Annotated[int, Field(ge=1, le=1_000_000)] = 256

@@ -44,6 +44,7 @@ PARAMS = np.dtype(
         ("drop_latency_cost", "f8"),  # multiplied by (1 - eta)
         ("drop_energy_cost", "f8"),  # multiplied by eta
         ("offload_timeout_ms", "f8"),
+        ("monitor_ms", "f8"),  # infinity where the link is not monitored
         ("radio_base_mw", "f8"),
         ("radio_mw_per_mbps", "f8"),
         ("radio_wait_mw", "f8"),
@@ -293,6 +294,7 @@ def _params(
     p["drop_latency_cost"] = requests.queue_limit_ms / latency_ms
     p["drop_energy_cost"] = 1.0
     p["offload_timeout_ms"] = scenario.offload_timeout_ms
+    p["monitor_ms"] = np.inf if scenario.link_monitor_ms is None else scenario.link_monitor_ms
     p["radio_base_mw"] = uplink.radio.transmit_base_mw.value
     p["radio_mw_per_mbps"] = uplink.radio.transmit_mw_per_mbps.value
     p["radio_wait_mw"] = uplink.radio.receive_base_mw.value

@@ -198,7 +198,7 @@ def _bound_episodes(
     p = p_array[0]
     for episode in range(states.shape[0]):
         s = states[episode]
-        begin_episode(s, streams[episode], p, bank.shape[0], top)
+        begin_episode(s, streams[episode], p, bank, top)
         energy_weight = s.eta * p.energy_weight_per_mj
         latency_weight = (1.0 - s.eta) * p.latency_weight_per_ms
         if episode == 0 or p.eta_low != p.eta_high:

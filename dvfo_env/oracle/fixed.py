@@ -49,14 +49,14 @@ def _run_fixed(
     last = head.shape[1] - 1
     total, simulated = 0.0, 0
     for episode in range(streams.shape[0]):
-        begin_episode(s, streams[episode], p, bank.shape[0], top)
+        begin_episode(s, streams[episode], p, bank, top)
         while True:
             total += outcome(
                 head, idle, codec, send, tail_ms, cpu_ghz, p, bank, s, action[CUT], action[MAPPING],
                 action[CPU], action[GPU], action[MEM], action[LEVEL], out,
             )  # fmt: skip
             simulated += 1
-            end = advance(idle, tail_ms, p, bank, s, action[CUT], last, out)
+            end = advance(idle, p, bank, s, action[CUT], last, out)
             if out[DROPPED] > 0:
                 total += out[DROP_COST]
             if end > 0:
