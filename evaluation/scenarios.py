@@ -16,16 +16,16 @@ from dvfo_evaluation.runner import DEFAULT_SEEDS
 from dvfo_evaluation.statistics import Interval
 
 _QUICK_SEEDS = 16
-_KIND = "survey-v1"
+_KIND = "survey"
 
 
 @dataclass(frozen=True)
 class ScenarioRow:
     """One scenario as `dvfo scenarios` shows it.
 
-    headroom is (J_fixed - J_bound) / J_fixed; measured_share the share of coefficients that are measured or fitted
-    to measurements, evidence their numbers by kind; baselines maps names to (cost per request, score), the score
-    None where there is nothing to gain. joint_actions is the size of the joint action.
+    headroom is (J_fixed - J_bound) / J_fixed; measured_share the share of coefficients that are measured or
+    fitted to measurements, evidence their numbers by kind; baselines maps names to (cost per request,
+    score), the score None where there is nothing to gain. joint_actions is the size of the joint action.
     """
 
     name: str

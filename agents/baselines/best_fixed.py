@@ -16,7 +16,7 @@ from dvfo_agents.baselines.constant import ConstantPolicy
 from dvfo_env.oracle import best_fixed_action
 from dvfo_env.tables import CostTables
 
-_KIND = "best-fixed-v1"
+_KIND = "best-fixed"
 
 #: Training episodes of the search. Bandwidth stays similar over a whole episode, so few of them would
 #: overfit.

@@ -49,18 +49,12 @@ def code_digest() -> str:
     """SHA-256 (hex) of the code that decides costs, so that results of older code are not taken for new
     ones.
     """
-    folder = Path(dvfo_env.__file__).parent
+    core, here = Path(dvfo_env.__file__).parent, Path(__file__).parent
+    names = ("dynamics.py", "state.py", "observation.py", "simulator.py")
     digest = hashlib.sha256()
-    names = (
-        "dynamics.py",
-        "state.py",
-        "observation.py",
-        "simulator.py",
-        "oracle/bound.py",
-        "oracle/fixed.py",
-    )
-    for name in names:
-        digest.update((folder / name).read_bytes())
+    files = [core / name for name in names]
+    for file in (*files, *sorted((core / "oracle").glob("*.py")), *sorted(here.glob("*.py"))):
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 

@@ -39,7 +39,7 @@ from dvfo_agents.baselines.search import make_space, search
 from dvfo_agents.baselines.tuning import training_cost
 from dvfo_env.tables import CUT, CostTables
 
-_KIND = "planner-v2"
+_KIND = "planner"
 
 #: Settings that are tried, in this order; the first of each is where the search begins.
 GRID: dict[str, tuple[Any, ...]] = {

@@ -88,7 +88,7 @@ def make_space(
     fastest_ms = ms.min(axis=-1)
     delay_ms = max(float(p[field]) for field in ("cpu_delay_ms", "gpu_delay_ms", "mem_delay_ms"))
     shares = np.divide(delay_ms, fastest_ms, out=np.ones_like(fastest_ms), where=fastest_ms > delay_ms)
-    shares[:, 0] = 0.0  # no head runs before the input
+    shares[ms.max(axis=-1) == 0.0] = 0.0  # no head runs before the input
     return Space(
         order=np.ascontiguousarray(order, dtype=np.int32),
         floor=weighted.min(axis=-1),  # over all clocks: the old ones may be outside `clocks`
@@ -217,14 +217,12 @@ def _visit(
     waited_ms = s.now_ms - s.arrival_ms
     gpus, mems = head.shape[3], head.shape[4]
     cpu_top, gpu_top = capped(s, p, head.shape[2] - 1, gpus - 1)
-    headless = cut == 0 and floor == 0.0
     for at in range(points.shape[0]):
         point = points[at]
         m = point % mems
         c, g = min(point // (gpus * mems), cpu_top), min((point // mems) % gpus, gpu_top)
-        linear = (
-            energy_weight * head[mapping, cut, c, g, m, 1] + latency_weight * head[mapping, cut, c, g, m, 0]
-        )
+        ms, mj = head[mapping, cut, c, g, m, 0], head[mapping, cut, c, g, m, 1]
+        linear = energy_weight * mj + latency_weight * ms
         begun = latency_weight * waited_ms + (1.0 - share) * linear + share * floor
         if begun + least >= best - _SLACK:
             if sorted_points:
@@ -237,9 +235,7 @@ def _visit(
         for z in levels:
             follow = 0.0
             if cut < last:
-                if begun + base[z] >= best - _SLACK:
-                    continue
-                hold = per_hold * rest[cut, z, _HOLD_MS]
+                hold = per_hold * rest[cut, z, _HOLD_MS] if base[z] < np.inf else 0.0
                 if begun + base[z] + hold + latency_weight * send[cut, z, 1] / cpu_ghz[-1] >= best - _SLACK:
                     continue
                 hopeless = False
@@ -266,7 +262,7 @@ def _visit(
                 action[CPU], action[GPU], action[MEM] = point // (gpus * mems), (point // mems) % gpus, m
             if cut == last:
                 break  # nothing is sent: the level makes no difference
-        if hopeless and headless and sorted_points:
+        if hopeless and cut == 0 and floor == 0.0 and sorted_points:
             break  # every later point costs more to wait at
     return best
 

@@ -45,7 +45,8 @@ def costs_of(name: str, tables: CostTables, seeds: np.ndarray) -> np.ndarray:
         actions = policy.act(observations)
         assert actions.shape == (len(seeds), len(tables.sizes))
         assert actions.dtype == np.int64
-        assert (actions >= 0).all() and (actions < np.array(tables.sizes)).all()
+        assert (actions >= 0).all()
+        assert (actions < np.array(tables.sizes)).all()
         batch = simulator.step(actions)
         costs -= np.where(running, batch.rewards, 0.0)
         running &= batch.ends == 0
