@@ -35,7 +35,7 @@ $(READY): pyproject.toml constraints.txt hatch_build.py
 train: setup  ## train AGENT on SCENARIO (or go on where it stopped), evaluate, print table and report
 	$(BIN)/dvfo train --agent $(AGENT) --scenario $(SCENARIO) --seed $(SEED) --out $(RUN) \
 	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(wildcard $(RUN)),--resume)
-	$(BIN)/dvfo evaluate $(RUN) --scenario $(SCENARIO) --out $(REPORT)
+	$(BIN)/dvfo evaluate $(RUN) --out $(REPORT)
 
 test: setup  ## run the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow"

@@ -34,7 +34,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Row], title: str = "") ->
     cells = [[cell(value) for value in row] for row in rows]
     right = [all(map(_is_figure, column)) for column in zip(*rows, strict=True)] or [False] * len(columns)
     if terminal_width() is None:
-        _plain_table([name.replace("\n", " ") for name in columns], cells, right, title)
+        _plain_table([name.replace("-\n", "-").replace("\n", " ") for name in columns], cells, right, title)
     else:
         _rich_table(columns, cells, right, title)
 

@@ -183,6 +183,7 @@ def test_out_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) -> None:
         calibrate._place(tmp_path / "fresh", tmp_path / "file" / "below", overwrite=False)
 
 
+@pytest.mark.slow
 def test_bench_env_has_the_agreed_keys_and_only_positive_speeds(tmp_path: Path) -> None:
     scenario(tmp_path)
     result = bench_env(str(tmp_path / "toy.yaml"), batch_size=8, repeats=1, seconds=0.001)
