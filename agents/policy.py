@@ -13,7 +13,8 @@ from dvfo_env.simulator import Simulator
 class Policy(Protocol):
     """A decision maker for a batch of devices.
 
-    `name` is what tables print. A policy may keep memory per environment: `reset(n)` clears it for a batch of n
+    `name` is what tables print. A policy may keep memory per environment: `reset(n)` clears it for a batch of
+    n
     episodes that begin together.
     """
 
@@ -28,7 +29,9 @@ class Policy(Protocol):
 
 @runtime_checkable
 class SeesTrueState(Protocol):
-    """A policy that is allowed to look at the simulator itself: a yardstick, not something a device could run."""
+    """A policy that is allowed to look at the simulator itself: a yardstick, not something a device could
+    run.
+    """
 
     def bind(self, simulator: Simulator) -> None:
         """Look at this simulator from now on."""

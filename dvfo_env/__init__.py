@@ -30,7 +30,7 @@ _LAZY = {
     "predict": "dvfo_env.devices.predict",
 }
 
-__all__ = ["DvfoError", "__version__", *_LAZY]  # noqa: PLE0604
+__all__ = ["DvfoError", "__version__", *_LAZY]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,9 +1,9 @@
 """How the hot functions are compiled.
 
-`_nrt=False` turns off numba's reference counting of arrays inside compiled code: without it every array that is
-passed between compiled functions costs two atomic operations a call, which made the step six times slower. The
-price: compiled code cannot allocate arrays, so working memory is always passed in. `error_model="numpy"` drops the
-check for division by zero at every division.
+`_nrt=False` turns off numba's reference counting of arrays inside compiled code: without it every array that
+is passed between compiled functions costs two atomic operations a call, which made the step six times slower.
+The price: compiled code cannot allocate arrays, so working memory is always passed in. `error_model="numpy"`
+drops the check for division by zero at every division.
 """
 
 from __future__ import annotations

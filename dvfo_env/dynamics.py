@@ -1,14 +1,16 @@
 """The compiled step: the only place where time passes.
 
-One function, `outcome`, computes what serving a request with a joint action does; `advance` applies it to a state
-and moves on to the next request. A batch is a loop over both; the scalar environment is a batch of one; the oracle
-calls `outcome` without applying it. There is no second copy of the physics.
+One function, `outcome`, computes what serving a request with a joint action does; `advance` applies it to a
+state and moves on to the next request. A batch is a loop over both; the scalar environment is a batch of one;
+the oracle calls `outcome` without applying it. There is no second copy of the physics.
 
-Conventions: indices in an action are in the order of `tables.ACTION_PARTS`; the last cut is "everything local".
-The exogenous world (uplink rate, RTT, server load, arrivals) is a function of the bank, the episode's offset in it
-and the episode's random stream, never of the actions: policies compared on equal seeds meet the same world.
+Conventions: indices in an action are in the order of `tables.ACTION_PARTS`; the last cut is "everything
+local". The exogenous world (uplink rate, RTT, server load, arrivals) is a function of the bank, the episode's
+offset in it and the episode's random stream, never of the actions: policies compared on equal seeds meet the
+same world.
 """
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from typing import Any
@@ -158,7 +160,7 @@ def run_head(
     c, g, m = s.cpu, s.gpu, s.mem
     left, at_ms, counted_mj, board_mj = 1.0, 0.0, 0.0, 0.0
     if cut > 0 and (c != cpu or g != gpu or m != mem):
-        for stage in range(3):
+        for _ in range(3):
             # the next change to take effect, by delay; domains that do not change have none
             best, delay = -1, 1e300
             if c != cpu and p.cpu_delay_ms < delay:
@@ -257,8 +259,8 @@ def outcome(
         server_ms = tail_ms[cut] * bank[arrived, 2] + send[cut, level, 2]
         receive_ms = p.answer_ms
         if send_ms + network_ms + server_ms + receive_ms > p.offload_timeout_ms or sent < send[cut, level, 0]:
-            # what is not back by the time-out never counts: the rest runs here, with the out-of-the-box mapping
-            # and clocks, as soon as these are in force
+            # what is not back by the time-out never counts: the rest runs here, with the out-of-the-box
+            # mapping and clocks, as soon as these are in force
             timed_out = 1.0
             network_ms = min(network_ms, p.offload_timeout_ms - send_ms)
             server_ms = p.offload_timeout_ms - send_ms - network_ms
@@ -267,7 +269,9 @@ def outcome(
             change_ms = settle_ms(p, cpu != cpu_sent, gpu != gpu_sent, mem != head.shape[4] - 1)
             mem = head.shape[4] - 1
             rest_ms = change_ms + head[0, last, cpu, gpu, mem, 0] - head[0, cut, cpu, gpu, mem, 0]
-            rest_mj = head[0, last, cpu, gpu, mem, 1] - head[0, cut, cpu, gpu, mem, 1] + change_ms * wait_mw * 1e-3
+            rest_mj = (
+                head[0, last, cpu, gpu, mem, 1] - head[0, cut, cpu, gpu, mem, 1] + change_ms * wait_mw * 1e-3
+            )
             board_mj += head[0, last, cpu, gpu, mem, 2] - head[0, cut, cpu, gpu, mem, 2]
             board_mj += change_ms * wait_board_mw * 1e-3
             out[FALLBACK] = rest_ms
@@ -315,7 +319,9 @@ def outcome(
 
 @kernel()  # type: ignore[untyped-decorator]
 def begin_episode(s: Any, stream: np.uint64, p: Any, bank: Any, top: NDArray[np.int64]) -> None:
-    """Put state record `s` at the start of the episode with random stream `stream`; clocks at their highest."""
+    """Put state record `s` at the start of the episode with random stream `stream`; clocks at their
+    highest.
+    """
     s.stream = stream
     s.offset = np.int64(uniform(stream, _OFFSET_DRAW) * bank.shape[0])
     s.eta = p.eta_low + (p.eta_high - p.eta_low) * uniform(stream, _ETA_DRAW)
@@ -381,12 +387,11 @@ def remember_transfer(s: Any, p: Any, bank: Any, out: Any) -> None:
 
 
 @inline_kernel()  # type: ignore[untyped-decorator]
-def advance(
-    idle: Any, p: Any, bank: Any, s: Any, cut: int, last: int, out: NDArray[np.float32]
-) -> int:
+def advance(idle: Any, p: Any, bank: Any, s: Any, cut: int, last: int, out: NDArray[np.float32]) -> int:
     """Apply the outcome `out` to state `s` and go on to the next request that is still wanted.
 
-    Returns 0 to go on, 1 when the episode's requests are used up (truncated), 2 when the battery is (terminated).
+    Returns 0 to go on, 1 when the episode's requests are used up (truncated), 2 when the battery is
+    (terminated).
     """
     done_ms = s.arrival_ms + out[LATENCY_MS]
     if cut < last:
@@ -461,8 +466,10 @@ def step_batch(
 ) -> int:
     """One decision in every environment of a batch of N.
 
-    `actions` int64 [N, 6] are joint actions as indices; `outcomes` [N, len(OUTCOME)], `rewards` [N], `ends` [N]
-    (0 running, 1 truncated, 2 terminated) and `observations` [N, OBSERVATION_SIZE] are written. Where an episode
+    `actions` int64 [N, 6] are joint actions as indices; `outcomes` [N, len(OUTCOME)], `rewards` [N], `ends`
+    [N]
+    (0 running, 1 truncated, 2 terminated) and `observations` [N, OBSERVATION_SIZE] are written. Where an
+    episode
     ends and `autoreset` is set, its last observation goes to `final_observations` and the next one begins.
     Returns -1, or the first environment whose action is out of range (then nothing has been stepped).
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -18,23 +18,31 @@ from dvfo_env.tables import ACTION_PARTS, CPU, GPU, MEM, CostTables, compile_sce
 
 
 def _feature_table() -> str:
-    rows = [f"| {i} | {f.name} | {f.unit} | {f.low} | {f.high} | {f.meaning} |" for i, f in enumerate(FEATURES)]
-    return "\n    ".join(["| Num | Name | Unit | at the low end | at 1 | Meaning |", "|---|---|---|---|---|---|", *rows])
+    rows = [
+        f"| {i} | {f.name} | {f.unit} | {f.low} | {f.high} | {f.meaning} |" for i, f in enumerate(FEATURES)
+    ]
+    return "\n    ".join(
+        ["| Num | Name | Unit | at the low end | at 1 | Meaning |", "|---|---|---|---|---|---|", *rows]
+    )
 
 
 class DVFOEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
     """One device that decides, for every inference request, how and where to run it.
 
     ## Description
-    A device on the edge runs a neural network on every request. For each request it chooses jointly the split point
+    A device on the edge runs a neural network on every request. For each request it chooses jointly the split
+    point
     (which layers run here, which on a server), the core mapping, the CPU, GPU and memory clocks, and how the
-    feature it sends is compressed. Latency and power come from a device profile fitted to measurements, bandwidth
+    feature it sends is compressed. Latency and power come from a device profile fitted to measurements,
+    bandwidth
     from an uplink model fitted to traces (or a trace file), accuracy from a compression table.
 
     ## Action Space
-    `DVFO-v0`: MultiDiscrete with one entry per free part; `DVFOContinuous-v0`: Box[-1, 1], float32, one entry per
+    `DVFO-v0`: MultiDiscrete with one entry per free part; `DVFOContinuous-v0`: Box[-1, 1], float32, one entry
+    per
     free part, cut into equal bins. Parts, in order: {parts}. A part with one legal value is
-    pinned and does not appear; sizes come from the scenario. Clocks that exceed a thermal cap are lowered to it.
+    pinned and does not appear; sizes come from the scenario. Clocks that exceed a thermal cap are lowered to
+    it.
 
     ## Observation Space
     Box[-1, 1] of shape ({n},), float32: only what a real device knows when the request's turn comes.
@@ -43,8 +51,10 @@ class DVFOEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
 
     ## Rewards
     Minus the cost of the request (see `scenario.Objective`), minus the cost of requests dropped while it ran.
-    Latency counts from arrival to answer and energy from start to answer; the energy of the idle gap until the next
-    request is reported (`info["idle_mj"]`), heats the device and drains the battery, but is not part of the cost.
+    Latency counts from arrival to answer and energy from start to answer; the energy of the idle gap until
+    the next
+    request is reported (`info["idle_mj"]`), heats the device and drains the battery, but is not part of the
+    cost.
     `info["reward_vector"]` holds (latency, energy, accuracy) unweighted, `reward_space` its space.
 
     ## Starting State
@@ -54,7 +64,8 @@ class DVFOEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
     Truncated after `episode_requests` arrivals; terminated when the battery, if there is one, is empty.
 
     ## Arguments
-    `scenario`: name of a shipped scenario, a YAML file, or a Scenario. `continuous`: Box instead of MultiDiscrete.
+    `scenario`: name of a shipped scenario, a YAML file, or a Scenario. `continuous`: Box instead of
+    MultiDiscrete.
     `bank_seed`: which bank of the outside world to live in; training takes 0, evaluation others.
     `render_mode`: `ansi` (one line per request) or `rgb_array` (a timeline).
 
@@ -68,7 +79,10 @@ class DVFOEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         .replace("{table}", _feature_table())
     )
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
+    metadata = {  # noqa: RUF012
+        "render_modes": ["ansi", "rgb_array"],
+        "render_fps": 4,
+    }
 
     def __init__(
         self,
@@ -82,7 +96,7 @@ class DVFOEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         self.tables = compile_scenario(load_scenario(scenario)) if tables is None else tables
         self.view = ActionView(self.tables, continuous)
         self.action_space = self.view.space
-        self.observation_space = observation_space()
+        self.observation_space: gym.spaces.Box = observation_space()  # type: ignore[assignment]
         self.reward_space = reward_space()
         self.reward_dim = 3
         self.render_mode = render_mode
@@ -106,9 +120,7 @@ class DVFOEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         self._over = False
         return observations[0].copy(), {}
 
-    def step(
-        self, action: NDArray[Any]
-    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[Any]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Serve one request.
 
         Raises:
@@ -145,13 +157,22 @@ class DVFOEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         in_force[CPU], in_force[GPU], in_force[MEM] = (int(row[i]) for i in (CPU_INDEX, GPU_INDEX, MEM_INDEX))
         state = self.simulator.states[0]
         rate = self.simulator.bank[
-            (int(state["offset"]) + int(state["now_ms"] / self.tables.uplink.step_ms)) % len(self.simulator.bank), 0
+            (int(state["offset"]) + int(state["now_ms"] / self.tables.uplink.step_ms))
+            % len(self.simulator.bank),
+            0,
         ]
         action = self.tables.describe_action(in_force)
-        return {"action": action, "cut_index": int(indices[0]), "now_ms": float(state["now_ms"]), "rate_mbps": float(rate)}
+        return {
+            "action": action,
+            "cut_index": int(indices[0]),
+            "now_ms": float(state["now_ms"]),
+            "rate_mbps": float(rate),
+        }
 
     def render(self) -> Any:
-        """`ansi`: the last request as one line; `rgb_array`: uint8 [H, W, 3] timeline of the episode so far."""
+        """`ansi`: the last request as one line; `rgb_array`: uint8 [H, W, 3] timeline of the episode so
+        far.
+        """
         if self.render_mode is None:
             return None
         from dvfo_env import render
@@ -159,5 +180,3 @@ class DVFOEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         if self.render_mode == "ansi":
             return render.line(self._history, self.tables)
         return render.frame(self._history, self.tables)
-
-

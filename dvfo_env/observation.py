@@ -1,9 +1,10 @@
 """What the agent sees: only what a real device could know, scaled to [-1, 1] by fixed constants.
 
-The constants are part of the environment, not of a scenario and not of a policy, so an observation means the same
-on every device and uplink and no normalisation statistics can get lost.
+The constants are part of the environment, not of a scenario and not of a policy, so an observation means the
+same on every device and uplink and no normalisation statistics can get lost.
 """
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -39,9 +40,13 @@ FEATURES = (
     Feature("rate_last", "log2 Mbit/s", "1/16 Mbit/s", "1024 Mbit/s", "throughput of the last transfer"),
     Feature("rate_before", "log2 Mbit/s", "1/16 Mbit/s", "1024 Mbit/s", "throughput of the one before"),
     Feature("rate_smooth", "log2 Mbit/s", "1/16 Mbit/s", "1024 Mbit/s", "moving average, weight 0.3"),
-    Feature("silence", "t / (t + 1 s)", "0 (just now)", "1 (never)", "time since the last transfer or time-out"),
+    Feature(
+        "silence", "t / (t + 1 s)", "0 (just now)", "1 (never)", "time since the last transfer or time-out"
+    ),
     Feature("rtt", "log2 ms / 10", "1 ms", "1024 ms", "round-trip time last seen"),
-    Feature("server_factor", "log2 / 3", "1 (unloaded)", "8", "server time last seen over the unloaded server's"),
+    Feature(
+        "server_factor", "log2 / 3", "1 (unloaded)", "8", "server time last seen over the unloaded server's"
+    ),
     Feature("timeouts", "count / 4", "0", "4 or more", "consecutive time-outs up to now"),
     Feature("cpu_clock", "index share", "lowest point", "highest point", "CPU clock in force"),
     Feature("gpu_clock", "index share", "lowest point", "highest point", "GPU clock in force"),

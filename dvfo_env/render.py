@@ -45,14 +45,18 @@ def _mhz(value: str | float) -> str:
 
 
 def frame(history: list[dict[str, Any]], tables: CostTables) -> NDArray[np.uint8]:
-    """The last requests as a picture, uint8 [720, 960, 3]: uplink, cut, clocks, latency by phase and deadline."""
+    """The last requests as a picture, uint8 [720, 960, 3]: uplink, cut, clocks, latency by phase and
+    deadline.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.6, 7.2), dpi=100, facecolor="white", layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplots(4, 1, sharex=True, height_ratios=[1.0, 1.2, 1.2, 1.7])
-    figure.suptitle(f"{tables.scenario.title}: request {len(history)}", fontsize=12, x=0.01, ha="left", weight="bold")
+    figure.suptitle(
+        f"{tables.scenario.title}: request {len(history)}", fontsize=12, x=0.01, ha="left", weight="bold"
+    )
     shown = history[-_SHOWN:]
     x = np.arange(len(history) - len(shown) + 1, len(history) + 1)
     for axis in axes:
@@ -66,8 +70,9 @@ def frame(history: list[dict[str, Any]], tables: CostTables) -> NDArray[np.uint8
     axes[3].set_xlabel("request", fontsize=9)
     first = max(len(history) - _SHOWN, 0)
     axes[3].set_xlim(first + 0.4, first + _SHOWN + 0.6)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels: NDArray[np.uint8] = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    return pixels[..., :3].copy()
 
 
 def _draw_uplink(axis: Any, x: NDArray[np.int64], shown: list[dict[str, Any]]) -> None:
@@ -127,4 +132,6 @@ def _draw_latency(axis: Any, x: NDArray[np.int64], shown: list[dict[str, Any]], 
     axis.set_ylim(0, top)
     axis.set_ylabel("latency, ms", fontsize=9)
     if axis.get_legend_handles_labels()[0]:
-        axis.legend(loc="lower left", bbox_to_anchor=(0.0, 0.97), fontsize=8, frameon=False, ncols=9, handlelength=1.0)
+        axis.legend(
+            loc="lower left", bbox_to_anchor=(0.0, 0.97), fontsize=8, frameon=False, ncols=9, handlelength=1.0
+        )

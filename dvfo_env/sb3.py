@@ -1,4 +1,6 @@
-"""Adapter to stable-baselines3's VecEnv, natively batched. The only file here that imports stable-baselines3."""
+"""Adapter to stable-baselines3's VecEnv, natively batched. The only file here that imports
+stable-baselines3.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,12 @@ class SB3VecEnv(VecEnv):
         seed: first seed; environment i begins with seed + i.
         bank_seed: which bank of the outside world to live in.
 
-    Episode statistics are kept here (`info["episode"]` as SB3's Monitor writes it), and `last_batch` gives callbacks
+    Episode statistics are kept here (`info["episode"]` as SB3's Monitor writes it), and `last_batch` gives
+    callbacks
     the outcome rows of the last step without a dictionary for every environment.
     """
+
+    render_mode: str | None = None
 
     def __init__(
         self,
@@ -66,7 +71,9 @@ class SB3VecEnv(VecEnv):
         self._actions = self.view.to_indices(actions)
         self.last_actions = self._actions
 
-    def step_wait(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
+    def step_wait(
+        self,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """Do the step; (observations, rewards, dones, infos) with SB3's conventions for ended episodes."""
         batch = self.simulator.step(self._actions)
         self.last_batch = batch
@@ -109,6 +116,8 @@ class SB3VecEnv(VecEnv):
         """Call the batch's method; one result per asked environment."""
         return [getattr(self, method_name)(*args, **kwargs)] * len(list(self._get_indices(indices)))
 
-    def env_is_wrapped(self, wrapper_class: type[Any], indices: int | Iterable[int] | None = None) -> list[bool]:
+    def env_is_wrapped(
+        self, wrapper_class: type[Any], indices: int | Iterable[int] | None = None
+    ) -> list[bool]:
         """Never wrapped: the batch keeps its own episode statistics."""
         return [False] * len(list(self._get_indices(indices)))

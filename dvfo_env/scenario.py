@@ -1,8 +1,8 @@
 """What a person chooses: one frozen Scenario, read from a YAML file of one screen.
 
-A scenario names its device, workload, uplink, server and compression table (each a shipped name or a file), says
-which values of every action part are free, how requests arrive, and what counts as cost. Nothing here computes:
-`tables.compile_scenario` turns a Scenario into numbers.
+A scenario names its device, workload, uplink, server and compression table (each a shipped name or a file),
+says which values of every action part are free, how requests arrive, and what counts as cost. Nothing here
+computes: `tables.compile_scenario` turns a Scenario into numbers.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class ActionAxes(Record):
 class Requests(Record):
     """When requests arrive and how long they stay useful.
 
-    A request that has waited longer than `queue_limit_ms` when the device becomes free is dropped unanswered and
+    A request that has waited longer than `queue_limit_ms` when the device becomes free is dropped unanswered
+    and
     costs as much as an out-of-the-box answer that comes `queue_limit_ms` late and misses its deadline.
     """
 
@@ -63,11 +64,14 @@ class Objective(Record):
            + deadline_weight * [L > deadline]
 
     `normalised`: E_ref and L_ref are energy and latency of the device out of the box (everything local, first
-    mapping, highest clocks), so 1.0 is what the device does untouched. `dvfo`: the form of DVFO (Zhang et al.,
-    IEEE TMC 2024), eta * E + (1 - eta) * P_max * L, divided by the constant P_max * L_ref so that it has no unit.
+    mapping, highest clocks), so 1.0 is what the device does untouched. `dvfo`: the form of DVFO (Zhang et
+    al.,
+    IEEE TMC 2024), eta * E + (1 - eta) * P_max * L, divided by the constant P_max * L_ref so that it has no
+    unit.
 
     `eta` is a number, or a (low, high) pair: then each episode draws its own, and the observation carries it.
-    `energy` says which energy counts: `board` (everything at the input connector), `dynamic` (board minus the quiet
+    `energy` says which energy counts: `board` (everything at the input connector), `dynamic` (board minus the
+    quiet
     idle power) or `rails` (compute rails only). Radio energy is added in all three.
     """
 
@@ -105,9 +109,12 @@ class Battery(Record):
 class Scenario(Record):
     """One benchmark problem. Every field that is a measure carries its unit in its name.
 
-    `offload_timeout_ms`: an answer that is not back this long after sending began never counts; the request then
-    finishes on the device, with the first mapping and the highest clocks. `link_monitor_ms`: how often the device
-    learns the rate of its link without sending a feature (the driver's rate control, other traffic); the rate it
+    `offload_timeout_ms`: an answer that is not back this long after sending began never counts; the request
+    then
+    finishes on the device, with the first mapping and the highest clocks. `link_monitor_ms`: how often the
+    device
+    learns the rate of its link without sending a feature (the driver's rate control, other traffic); the rate
+    it
     learns is that of the time just past. None: it learns from its own transfers only.
     """
 
@@ -153,7 +160,8 @@ def list_scenarios() -> tuple[str, ...]:
 def load_scenario(source: str | Path | Scenario, **changes: Any) -> Scenario:
     """Load a scenario by shipped name, from a YAML file, or pass one through.
 
-    A file holding only `alias: NAME` stands for that scenario. Names of files inside it (device, uplink, ...) are
+    A file holding only `alias: NAME` stands for that scenario. Names of files inside it (device, uplink, ...)
+    are
     taken relative to the scenario file. `changes` replace top-level fields, for example `uplink="trace.csv"`.
 
     Raises:
@@ -198,5 +206,7 @@ def _scenario_path(source: str | Path) -> Path:
     shipped = configs_folder() / SCENARIO_FOLDER / f"{source}.yaml"
     if not shipped.is_file():
         known = ", ".join(list_scenarios())
-        raise ConfigError(f"scenario {str(source)!r}: not a shipped scenario and not a file; shipped: {known}")
+        raise ConfigError(
+            f"scenario {str(source)!r}: not a shipped scenario and not a file; shipped: {known}"
+        )
     return shipped

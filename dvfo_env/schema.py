@@ -45,7 +45,8 @@ def load_yaml(path: Path | str, model: type[RecordType]) -> RecordType:
     """Read one YAML file into `model`.
 
     Raises:
-        ConfigError: the file is missing, is not YAML, or does not fit the schema; one line, naming file and field.
+        ConfigError: the file is missing, is not YAML, or does not fit the schema; one line, naming file and
+        field.
     """
     return parse_record(read_yaml(path), model, where=str(path))
 

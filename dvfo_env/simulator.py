@@ -1,4 +1,6 @@
-"""A batch of simulated devices: owns the state arrays and calls the compiled step. All environments are built on it."""
+"""A batch of simulated devices: owns the state arrays and calls the compiled step. All environments are
+built on it.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,12 @@ TRAINING_BANK_SEED = 0
 
 
 class Batch(NamedTuple):
-    """What one step of a batch gives; the arrays belong to the simulator and are overwritten by the next step.
+    """What one step of a batch gives; the arrays belong to the simulator and are overwritten by the next
+    step.
 
     observations float32 [N, OBSERVATION_SIZE], rewards float32 [N], ends uint8 [N] (0 running, 1 truncated,
-    2 terminated), outcomes float32 [N, len(OUTCOME)], final_observations: last observation of episodes that ended.
+    2 terminated), outcomes float32 [N, len(OUTCOME)], final_observations: last observation of episodes that
+    ended.
     """
 
     observations: NDArray[np.float32]
@@ -105,7 +109,8 @@ class Simulator:
 
 
 def reward_vectors(tables: CostTables, outcomes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Reward vectors float32 [N, 3] of outcome rows: minus latency, energy and accuracy terms before weighting.
+    """Reward vectors float32 [N, 3] of outcome rows: minus latency, energy and accuracy terms before
+    weighting.
 
     latency L / L_ref and energy E / E_ref are dimensionless, accuracy is
     in points; eta and the scenario's weights turn the vector into the scalar reward, deadline misses apart.
@@ -116,5 +121,3 @@ def reward_vectors(tables: CostTables, outcomes: NDArray[np.float32]) -> NDArray
     vectors[:, 1] = -outcomes[:, ENERGY_MJ] * p["energy_weight_per_mj"]
     vectors[:, 2] = -outcomes[:, ACCURACY_LOST]
     return vectors
-
-

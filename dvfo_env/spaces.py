@@ -1,7 +1,7 @@
 """The two views of the joint action: MultiDiscrete for PPO-like agents, Box[-1, 1] for SAC-like ones.
 
-Both show only the free parts, those with more than one choice; pinned parts are filled in. Sizes come from the
-scenario.
+Both show only the free parts, those with more than one choice; pinned parts are filled in. Sizes come from
+the scenario.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ class ActionView:
         """
         array = np.asarray(actions)
         if array.ndim != 2 or array.shape[1] != len(self.free):
-            raise ActionError(f"action has shape {array.shape}, expected [N, {len(self.free)}]: {', '.join(self.free)}")
+            raise ActionError(
+                f"action has shape {array.shape}, expected [N, {len(self.free)}]: {', '.join(self.free)}"
+            )
         chosen = self._from_box(array) if self.continuous else self._from_discrete(array)
         indices = np.zeros((array.shape[0], self._parts), dtype=np.int64)
         indices[:, self._columns] = chosen
@@ -90,7 +92,8 @@ class ActionView:
         row, column = (int(i) for i in np.argwhere(bad)[0])
         legal = "[-1, 1]" if self.continuous else f"0..{self.sizes[column] - 1}"
         raise ActionError(
-            f"action of environment {row}: {self.free[column]} {why} (found {array[row, column]}, legal {legal})"
+            f"action of environment {row}: {self.free[column]} {why} "
+            f"(found {array[row, column]}, legal {legal})"
         )
 
     def from_indices(self, indices: NDArray[np.integer]) -> NDArray[Any]:

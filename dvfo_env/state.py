@@ -1,10 +1,13 @@
-"""The memory layout of a running simulation: one record per environment, one row of numbers per served request."""
+"""The memory layout of a running simulation: one record per environment, one row of numbers per served
+request.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-#: Everything a simulated device carries from one request to the next. Times are wall time since the episode began.
+#: Everything a simulated device carries from one request to the next. Times are wall time since the episode
+#: began.
 STATE = np.dtype(
     [
         ("now_ms", "f8"),  # the device is free and serves the current request from here

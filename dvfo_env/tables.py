@@ -5,8 +5,10 @@ Everything that runs per decision reads these dense arrays and nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from dvfo_env.codecs import load_compression
 from dvfo_env.devices import DeviceModel, load_device
 from dvfo_env.errors import ConfigError
-from dvfo_env.scenario import Scenario
+from dvfo_env.scenario import EnergyDefinition, Scenario
 from dvfo_env.schema import Coefficient
 from dvfo_env.servers import ServerModel, load_server
 from dvfo_env.uplinks import Uplink, load_uplink
@@ -28,6 +30,9 @@ CUT, MAPPING, CPU, GPU, MEM, LEVEL = range(len(ACTION_PARTS))
 BANK_SAMPLES = 1 << 18
 
 MAX_TRIPS = 4
+
+#: CPU, GPU and memory clocks of the action, MHz.
+Clocks = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 PARAMS = np.dtype(
     [
@@ -75,7 +80,8 @@ PARAMS = np.dtype(
 class CostTables:
     """A scenario as dense arrays; shapes use K cuts, U mappings, C, G, M clock points, Z compression levels.
 
-    head   float32 [U, K, C, G, M, 3]  latency_ms, counted energy_mj, board energy_mj of the head before each cut
+    head   float32 [U, K, C, G, M, 3]  latency_ms, counted energy_mj, board energy_mj of the head before each
+    cut
     idle   float32 [C, G, M, 2]        counted mw, board mw while waiting with these clocks set
     codec  float32 [C, G, M, 2]        the same with one core encoding
     send   float32 [K, Z, 4]           kilobits sent, encode_ms at 1 GHz, decode_ms, accuracy lost in points
@@ -121,10 +127,11 @@ class CostTables:
     def bank(self, seed: int) -> NDArray[np.float32]:
         """Samples of everything outside the device's control, on the uplink's time step.
 
-        Returns float32 [BANK_SAMPLES, 4]: rate_mbps, rtt_ms, server load factor, unused. Policies compared on the
+        Returns float32 [BANK_SAMPLES, 4]: rate_mbps, rtt_ms, server load factor, unused. Policies compared on
+        the
         same bank and episode seeds meet exactly the same world.
         """
-        return _bank(self.uplink, self.server, seed)
+        return _bank(cast(Hashable, self.uplink), self.server, seed)
 
     def describe_action(self, indices: NDArray[np.integer]) -> dict[str, str | float]:
         """One action [6] as names and physical units."""
@@ -155,7 +162,8 @@ class CostTables:
 
 
 @lru_cache(maxsize=32)
-def _bank(uplink: Uplink, server: ServerModel, seed: int) -> NDArray[np.float32]:
+def _bank(uplink_key: Hashable, server: ServerModel, seed: int) -> NDArray[np.float32]:
+    uplink = cast(Uplink, uplink_key)
     bank = np.zeros((BANK_SAMPLES, 4), dtype=np.float32)
     bank[:, :2] = uplink.bank(BANK_SAMPLES, seed)
     bank[:, 2] = server.load_bank(BANK_SAMPLES, uplink.step_ms, seed)
@@ -167,7 +175,8 @@ def compile_scenario(scenario: Scenario) -> CostTables:
     """Turn a scenario into cost tables.
 
     Raises:
-        ConfigError: a part of the scenario does not exist or does not fit the others; names scenario and field.
+        ConfigError: a part of the scenario does not exist or does not fit the others; names scenario and
+        field.
     """
     card = load_workload(scenario.workload)
     device = DeviceModel(load_device(scenario.device), card)
@@ -177,12 +186,13 @@ def compile_scenario(scenario: Scenario) -> CostTables:
     choices = _choices(scenario, device, [cut.name for cut in card.cuts], compression.level_names)
     cuts = [[cut.name for cut in card.cuts].index(str(name)) for name in choices["cut"]]
     levels = tuple(compression.level_names.index(str(name)) for name in choices["compression"])
-    clocks = tuple(np.array(choices[part], dtype=np.float64) for part in ("cpu_mhz", "gpu_mhz", "mem_mhz"))
+    clocks = _clocks(choices)
 
     energy = scenario.objective.energy
     head = np.stack([_head(device, str(name), clocks, energy)[cuts] for name in choices["mapping"]])
-    idle = np.stack([device.idle_power_mw(*clocks, kind) for kind in (energy, "board")], axis=-1)
-    codec = np.stack([device.codec_power_mw(*clocks, kind) for kind in (energy, "board")], axis=-1)
+    kinds: tuple[EnergyDefinition, ...] = (energy, "board")
+    idle = np.stack([device.idle_power_mw(*clocks, kind) for kind in kinds], axis=-1)
+    codec = np.stack([device.codec_power_mw(*clocks, kind) for kind in kinds], axis=-1)
     costs = compression.costs(card, levels)
     send = np.stack(
         [costs.bytes * 8e-3, costs.encode_ms_ghz, costs.decode_ms, costs.accuracy_lost_points], axis=-1
@@ -217,9 +227,12 @@ def compile_scenario(scenario: Scenario) -> CostTables:
     )
 
 
-def _head(
-    device: DeviceModel, mapping: str, clocks: tuple[NDArray[np.float64], ...], energy: str
-) -> NDArray[np.float64]:
+def _clocks(choices: dict[str, tuple[str | float, ...]]) -> Clocks:
+    cpu, gpu, mem = (np.array(choices[part], dtype=np.float64) for part in ("cpu_mhz", "gpu_mhz", "mem_mhz"))
+    return cpu, gpu, mem
+
+
+def _head(device: DeviceModel, mapping: str, clocks: Clocks, energy: EnergyDefinition) -> NDArray[np.float64]:
     latency = device.head_latency_ms(mapping, *clocks)
     counted = device.head_energy_mj(mapping, *clocks, energy)
     board = device.head_energy_mj(mapping, *clocks, "board")
@@ -258,8 +271,7 @@ def _choices(
             elif value not in legal[part]:
                 known = ", ".join(str(v) for v in legal[part])
                 raise ConfigError(f"{scenario.name}: action.{field}: {value!r} is not one of: {known}")
-        order = list(values) if part == "mapping" else [v for v in legal[part] if v in values]
-        choices[part] = tuple(order)
+        choices[part] = tuple(values) if part == "mapping" else tuple(v for v in legal[part] if v in values)
     if choices["cut"][-1] != cut_names[-1]:
         raise ConfigError(
             f"{scenario.name}: action.cuts: must include {cut_names[-1]!r} (everything local): "
@@ -272,7 +284,7 @@ def _params(
     scenario: Scenario,
     device: DeviceModel,
     uplink: Uplink,
-    clocks: tuple[NDArray[np.float64], ...],
+    clocks: Clocks,
     reference: NDArray[np.float64],
 ) -> NDArray[np.void]:
     objective, requests = scenario.objective, scenario.requests
@@ -307,9 +319,7 @@ def _params(
     return params
 
 
-def _thermal_params(
-    p: np.void, scenario: Scenario, device: DeviceModel, clocks: tuple[NDArray[np.float64], ...]
-) -> None:
+def _thermal_params(p: np.void, scenario: Scenario, device: DeviceModel, clocks: Clocks) -> None:
     law = device.profile.thermal
     if law is None:
         p["thermal"] = False

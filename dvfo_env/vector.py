@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -21,13 +21,18 @@ from dvfo_env.tables import CostTables, compile_scenario
 class DVFOVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
     """N copies of `DVFOEnv` in one compiled step; same arguments, plus `num_envs`.
 
-    Environment i reset with seed s behaves step for step as a scalar environment reset with seed s + i. Episodes
+    Environment i reset with seed s behaves step for step as a scalar environment reset with seed s + i.
+    Episodes
     restart in the step in which they end (`AutoresetMode.SAME_STEP`): `info["final_obs"]` holds the last
-    observations [N, features] and `info["_final_obs"]` says where they are valid. `info` holds every outcome column
+    observations [N, features] and `info["_final_obs"]` says where they are valid. `info` holds every outcome
+    column
     as float32 [N] and `reward_vector` float32 [N, 3].
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
+    metadata = {  # noqa: RUF012
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+        "render_modes": [],
+    }
 
     def __init__(
         self,
@@ -66,7 +71,9 @@ class DVFOVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
             if len(seed) != self.num_envs:
                 raise gym.error.Error(f"{len(seed)} seeds for {self.num_envs} environments")
             fresh = self.np_random.integers(1 << 62, size=self.num_envs)
-            seeds = np.array([f if s is None else s for s, f in zip(seed, fresh, strict=True)], dtype=np.int64)
+            seeds = np.array(
+                [f if s is None else s for s, f in zip(seed, fresh, strict=True)], dtype=np.int64
+            )
         elif seed is None:
             seeds = self.np_random.integers(1 << 62, size=self.num_envs)
         else:

@@ -25,13 +25,24 @@ def device(
         return {"mhz": mhz, "effect_delay_ms": coefficient(ms * delay, "ms"), "source": "toy"}
 
     fit = {"points": 0, "conditions": "toy"}
-    law: dict[str, Any] = {"kind": "clock_law", "t0_ms": coefficient(2.0), "cpu_ms_ghz": coefficient(3.0), "fit": fit}
+    law: dict[str, Any] = {
+        "kind": "clock_law",
+        "t0_ms": coefficient(2.0),
+        "cpu_ms_ghz": coefficient(3.0),
+        "fit": fit,
+    }
     if gpu:
         law |= {"gpu_ms_ghz": coefficient(40.0)}
     if memory:
         law |= {"mem_ms_ghz": coefficient(30.0)}
     law |= {"shape": coefficient(3.0)}
-    cpu_law = {"kind": "clock_law", "cpu_ms_ghz": coefficient(500.0), "core_exponent": coefficient(0.8), "t0_ms": coefficient(1.0), "fit": fit}
+    cpu_law = {
+        "kind": "clock_law",
+        "cpu_ms_ghz": coefficient(500.0),
+        "core_exponent": coefficient(0.8),
+        "t0_ms": coefficient(1.0),
+        "fit": fit,
+    }
     core = {"core_mw": coefficient(900.0), "reference_mhz": 2000.0}
     board: dict[str, Any] = {"base_mw": coefficient(1500.0), "cores": {"big": core}, "fit": fit}
     if memory:
@@ -68,9 +79,25 @@ def device(
             "time_constant_s": coefficient(2.0 if hot else 60.0),
             "start_c": 30.0,
             "trips": [
-                {"temperature_c": 60.0, "release_c": 55.0, "domain": "cpu", "max_mhz": 1200.0, "evidence": "assumed", "source": "toy"},
+                {
+                    "temperature_c": 60.0,
+                    "release_c": 55.0,
+                    "domain": "cpu",
+                    "max_mhz": 1200.0,
+                    "evidence": "assumed",
+                    "source": "toy",
+                },
                 *(
-                    [{"temperature_c": 65.0, "release_c": 58.0, "domain": "gpu", "max_mhz": 700.0, "evidence": "assumed", "source": "toy"}]
+                    [
+                        {
+                            "temperature_c": 65.0,
+                            "release_c": 58.0,
+                            "domain": "gpu",
+                            "max_mhz": 700.0,
+                            "evidence": "assumed",
+                            "source": "toy",
+                        }
+                    ]
                     if gpu
                     else []
                 ),

@@ -1,7 +1,8 @@
-"""A compression table: for every cut and level the bytes sent, the time to encode and decode, the accuracy lost.
+"""A compression table: for every cut and level the bytes sent, the time to encode and decode, the accuracy
+lost.
 
-A table is data. The shipped one is assumed (its anchors are named in the file); a measured table fits the same
-schema and replaces it without a change anywhere else.
+A table is data. The shipped one is assumed (its anchors are named in the file); a measured table fits the
+same schema and replaces it without a change anywhere else.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ _TABLES = Path(__file__).parent / "tables"
 class Level(Record):
     """One setting of the encoder.
 
-    `bits_per_element` is what leaves the entropy coder, per element kept; `accuracy_lost_points` is given at the
+    `bits_per_element` is what leaves the entropy coder, per element kept; `accuracy_lost_points` is given at
+    the
     depths of `CompressionTable.depths` and interpolated linearly in between.
     """
 
@@ -48,7 +50,8 @@ class LevelCosts(NamedTuple):
 class CompressionTable(Record):
     """Levels for features and for the raw input, ordered from most to fewest bytes.
 
-    The raw input (cut 0) has codecs of its own; where there are fewer of them than feature levels, the last one
+    The raw input (cut 0) has codecs of its own; where there are fewer of them than feature levels, the last
+    one
     stands for the rest.
     """
 
@@ -67,7 +70,8 @@ class CompressionTable(Record):
         return tuple(level.name for level in self.feature_levels)
 
     def costs(self, card: WorkloadCard, levels: tuple[int, ...]) -> LevelCosts:
-        """Costs of the chosen feature `levels` at every cut of `card`; the last cut sends nothing and costs nothing.
+        """Costs of the chosen feature `levels` at every cut of `card`; the last cut sends nothing and costs
+        nothing.
 
         encode time = encode_ms_ghz / (CPU clock in GHz), one core; decode time is the server's.
         """
@@ -113,7 +117,8 @@ def load_compression(name_or_path: str | Path) -> CompressionTable:
     """Load a table by shipped name or from a YAML file, checked for order and shape.
 
     Raises:
-        ConfigError: unknown name, unreadable file, levels not ordered from most to fewest bytes, or a level whose
+        ConfigError: unknown name, unreadable file, levels not ordered from most to fewest bytes, or a level
+        whose
             accuracy list does not match `depths`.
     """
     path = Path(name_or_path)
@@ -121,7 +126,9 @@ def load_compression(name_or_path: str | Path) -> CompressionTable:
         path = _TABLES / f"{name_or_path}.yaml"
         if not path.is_file():
             known = ", ".join(list_compression_tables())
-            raise ConfigError(f"compression {str(name_or_path)!r}: not a shipped table and not a file; shipped: {known}")
+            raise ConfigError(
+                f"compression {str(name_or_path)!r}: not a shipped table and not a file; shipped: {known}"
+            )
     table = load_yaml(path, CompressionTable)
     for kind in ("feature_levels", "input_levels"):
         levels: tuple[Level, ...] = getattr(table, kind)
@@ -132,5 +139,7 @@ def load_compression(name_or_path: str | Path) -> CompressionTable:
             raise ConfigError(f"{path}: {kind}: must be ordered from most to fewest bytes")
         for level in levels:
             if len(level.accuracy_lost_points) != len(table.depths):
-                raise ConfigError(f"{path}: {kind}.{level.name}: accuracy_lost_points needs {len(table.depths)} values")
+                raise ConfigError(
+                    f"{path}: {kind}.{level.name}: accuracy_lost_points needs {len(table.depths)} values"
+                )
     return table

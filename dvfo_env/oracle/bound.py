@@ -1,21 +1,26 @@
 """The bound: for every request a cost that no policy can go below, whatever it knows and whatever it does.
 
-For request i the bound minimises over the joint action, over how long the request waits before it is served, and
-over what clocks happened to be in force before. It knows the future of the uplink, meets no queue unless waiting
-helps, no thermal cap, and pays for no clock change. So it bounds every feasible policy, and the sum over an
-episode's arrivals bounds the return. Why each relaxation is one:
+For request i the bound minimises over the joint action, over how long the request waits before it is served,
+and over what clocks happened to be in force before. It knows the future of the uplink, meets no queue unless
+waiting helps, no thermal cap, and pays for no clock change. So it bounds every feasible policy, and the sum
+over an episode's arrivals bounds the return. Why each relaxation is one:
 
-* Waiting. A policy may only reach a start later than the arrival. The search therefore lets the transmission begin
-  at any time x after the earliest possible one; the cost of sending from x is piecewise linear in x between the
+* Waiting. A policy may only reach a start later than the arrival. The search therefore lets the transmission
+  begin
+  at any time x after the earliest possible one; the cost of sending from x is piecewise linear in x between
+  the
   points where x, or the end of the transfer, crosses a sample of the uplink, and all of these are tried.
-* Clock changes. While a change takes effect the head runs at the old clocks, which may be better ones. At most
-  `share` = longest delay / fastest head of the head can run so. With l(q) = energy and latency cost of the head at
-  clocks q and l* its minimum over all q, the head costs at least (1 - share) l(q) + share l*, and ends no earlier
-  than T(q) - share (T(q) - T_fastest).
+* Clock changes. While a change takes effect the head runs at the old clocks, which may be better ones. At
+  most
+  `share` = longest delay / fastest head of the head can run so. With l(q) = energy and latency cost of the
+  head at
+  clocks q and l* its minimum over all q, the head costs at least (1 - share) l(q) + share l*, and ends no
+  earlier than T(q) - share (T(q) - T_fastest).
 * Time-outs. A request that falls back on the device pays the head, the time-out and the rest of the network.
 * Dropped requests cost what the scenario says; the bound takes that where it is cheaper.
 """
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from typing import Any
@@ -38,7 +43,8 @@ def send_floor(
 ) -> tuple[float, float]:  # fmt: skip
     """Least cost of sending when it may begin at any x >= `earliest_ms`.
 
-    cost(x) = latency_weight * (max(0, x - free_ms) + D(x)) + power_weight * D(x), D(x) the duration of the transfer.
+    cost(x) = latency_weight * (max(0, x - free_ms) + D(x)) + power_weight * D(x), D(x) the duration of the
+    transfer.
     Returns (least cost, earliest end of any transfer); infinity where nothing gets through within
     `limit_ms`. No policy can put off the beginning by more than `wait_ms`.
     """

@@ -1,17 +1,19 @@
 """The feasible clairvoyant: the joint action that is best for the present request, given the true state.
 
-It knows the true uplink, round-trip time and server load, obeys clocks, caps and queue like everybody else, and is
-greedy: it does not look beyond the present request. The search covers the whole joint action and is exact. Two
-cuts keep it fast without losing that:
+It knows the true uplink, round-trip time and server load, obeys clocks, caps and queue like everybody else,
+and is greedy: it does not look beyond the present request. The search covers the whole joint action and is
+exact. Two cuts keep it fast without losing that:
 
-* a group of actions that share mapping and cut is left out when the cheapest conceivable head of the group plus the
+* a group of actions that share mapping and cut is left out when the cheapest conceivable head of the group
+  plus the
   cheapest conceivable remainder already costs as much as the best action found;
 * an action is left out when its exact head cost plus the cheapest conceivable remainder does.
 
-"Cheapest conceivable" takes the highest rate that the uplink reaches within the time-out, the lowest waiting power
-and the highest CPU clock for the encoder, each of which no action can improve on.
+"Cheapest conceivable" takes the highest rate that the uplink reaches within the time-out, the lowest waiting
+power and the highest CPU clock for the encoder, each of which no action can improve on.
 """
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from typing import Any
@@ -49,7 +51,9 @@ def remainder_floor(
     rate: float,
     out: Any,
 ) -> None:
-    """For every (cut, level) a floor of what follows the head, float64 [K, Z]; the last cut is not written."""
+    """For every (cut, level) a floor of what follows the head, float64 [K, Z]; the last cut is not
+    written.
+    """
     energy_weight = s.eta * p.energy_weight_per_mj * 1e-3  # per mW * ms
     latency_weight = (1.0 - s.eta) * p.latency_weight_per_ms
     arrived = wrapped(s.offset + int(s.arrival_ms / p.bank_step_ms), bank.shape[0])

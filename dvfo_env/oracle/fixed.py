@@ -1,10 +1,10 @@
 """The best fixed action: one joint action for every request, found by exhaustive search on the training bank.
 
-Clocks that are slower and draw more, in every phase, than others with the same cut, mapping and level are left out.
-Then two stages. The screening runs every joint action that is left over many short windows spread over the whole bank, so that rare
-outages are represented; an action is given up as soon as what it has cost so far plus the bound of everything
-still to come exceeds the best total of its cut and mapping. The best few of every cut and mapping are then ranked on
-whole episodes, where queues and heat have time to build up.
+Clocks that are slower and draw more, in every phase, than others with the same cut, mapping and level are
+left out. Then two stages. The screening runs every joint action that is left over many short windows spread
+over the whole bank, so that rare outages are represented; an action is given up as soon as what it has cost
+so far plus the bound of everything still to come exceeds the best total of its cut and mapping. The best few
+of every cut and mapping are then ranked on whole episodes, where queues and heat have time to build up.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ FIRST_SEED = 1_000_000
 
 
 class FixedSearch(NamedTuple):
-    """Result of the exhaustive search: the action, its mean cost per request on whole training episodes, and how
+    """Result of the exhaustive search: the action, its mean cost per request on whole training episodes, and
+    how
     much work it was.
     """
 
@@ -70,8 +71,8 @@ def _run_fixed(
 
 @kernel()  # type: ignore[untyped-decorator]
 def _run_all(
-    head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p_array: Any, bank: Any, top: Any,
-    states: Any, streams: NDArray[np.uint64], to_come: NDArray[np.float64], codes: NDArray[np.int64],
+    head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p_array: Any, bank: Any,
+    top: Any, states: Any, streams: NDArray[np.uint64], to_come: NDArray[np.float64], codes: NDArray[np.int64],
     best: NDArray[np.float64], totals: NDArray[np.float64], action: NDArray[np.int64], out: Any,
 ) -> int:  # fmt: skip
     """Total cost of every coded action, infinity where it was given up; returns the requests simulated.
@@ -111,7 +112,9 @@ def best_fixed_action(
     *,
     bank_seed: int = TRAINING_BANK_SEED,
 ) -> FixedSearch:
-    """The joint action with the least mean cost when used for every request of `episodes` training episodes."""
+    """The joint action with the least mean cost when used for every request of `episodes` training
+    episodes.
+    """
     window = min(WINDOW_REQUESTS, tables.scenario.episode_requests)
     codes = np.concatenate([_promising(tables), np.random.default_rng(0).permutation(_undominated(tables))])
     groups = (tables.sizes[MAPPING], tables.sizes[CUT])
@@ -127,8 +130,8 @@ def best_fixed_action(
 
 
 def _totals(
-    tables: CostTables, codes: NDArray[np.int64], episodes: int, requests: int, first_seed: int, bank_seed: int,
-    groups: tuple[int, int],
+    tables: CostTables, codes: NDArray[np.int64], episodes: int, requests: int, first_seed: int,
+    bank_seed: int, groups: tuple[int, int],
 ) -> tuple[NDArray[np.float64], int]:  # fmt: skip
     """Total cost of every coded action over episodes of `requests` requests, and the requests simulated."""
     params = tables.params.copy()
@@ -136,7 +139,8 @@ def _totals(
     short = dataclasses.replace(tables, params=params)
     seeds = first_seed + np.arange(episodes)
     floor = bound_costs(short, seeds, bank_seed=bank_seed)
-    # to_come[e, r]: bound of requests r.. of episode e and of all later episodes; one more column for "none left"
+    # to_come[e, r]: bound of requests r.. of episode e and of all later episodes; one more column for "none
+    # left"
     flat = np.concatenate([np.cumsum(floor.ravel()[::-1])[::-1], [0.0]])
     to_come = np.stack([flat[e * requests : (e + 1) * requests + 1] for e in range(episodes)])
     totals = np.empty(len(codes))
@@ -157,7 +161,9 @@ def _totals(
 
 
 def _undominated(tables: CostTables) -> NDArray[np.int64]:
-    """Codes of all joint actions but those whose clocks are no better than others' in any phase and worse in one."""
+    """Codes of all joint actions but those whose clocks are no better than others' in any phase and worse
+    in one.
+    """
     sizes = tables.sizes
     points = sizes[CPU] * sizes[GPU] * sizes[MEM]
     ghz = np.repeat(tables.cpu_ghz, sizes[GPU] * sizes[MEM])
@@ -194,7 +200,9 @@ def _finalists(
 
 
 def _promising(tables: CostTables) -> NDArray[np.int64]:
-    """Codes of actions to try first: for every (cut, mapping, level), the clocks that are best for the whole network."""
+    """Codes of actions to try first: for every (cut, mapping, level), the clocks that are best for the
+    whole network.
+    """
     weights = tables.params[0]
     eta = 0.5 * (weights["eta_low"] + weights["eta_high"])
     whole = tables.head[:, -1]

@@ -18,8 +18,8 @@ import dvfo_env
 from dvfo_env.env import DVFOEnv
 from dvfo_env.errors import ActionError, ConfigError, TraceError
 from dvfo_env.observation import FEATURES, OBSERVATION_SIZE, index_of, rate_mbps
-from dvfo_env.scenario import list_scenarios, load_scenario
 from dvfo_env.sb3 import SB3VecEnv
+from dvfo_env.scenario import list_scenarios, load_scenario
 from dvfo_env.tables import compile_scenario
 from tests import worlds
 
@@ -196,8 +196,8 @@ def test_bad_scenarios_get_one_line_that_names_the_field(
     [
         (["0,1.0", "1,-2.0"], "below 0"),
         (["0,1.0", "500,2.0"], "gap"),
-        (["0,1.0", "1,nan"], ""),
-        ([], ""),
+        (["0,1.0", "1,nan"], "line 3"),
+        ([], "trace"),
     ],
 )
 def test_bad_traces_are_refused(tmp_path: Path, rows: list[str], complaint: str) -> None:

@@ -36,7 +36,9 @@ def brute_force(simulator: Simulator, environment: int) -> float:
 
 def small_tables(folder: Path, **changes: object) -> CostTables:
     changes.setdefault("action", {"cuts": ["image", "stem_mixed_3", "reduction_a", "inception_c_1", "fc"]})
-    data = worlds.device(points=3, hot=bool(changes.pop("hot", False)), delay=float(changes.pop("delay", 1.0)))
+    data = worlds.device(
+        points=3, hot=bool(changes.pop("hot", False)), delay=float(changes.pop("delay", 1.0))
+    )
     return compile_scenario(worlds.scenario(folder, data, **changes))
 
 
@@ -109,7 +111,9 @@ def test_no_policy_goes_below_the_bound(
         return clairvoyant_actions(simulator)[0]
 
     def restless(simulator: Simulator) -> np.ndarray:
-        """Greedy, but now and then the clocks run free: meets old clocks that are better than the new ones."""
+        """Greedy, but now and then the clocks run free: meets old clocks that are better than the new
+        ones.
+        """
         actions = greedy(simulator)
         change = rng.random(simulator.n) < 0.5
         actions[change, 2:5] = random(simulator)[change, 2:5]
@@ -121,10 +125,13 @@ def test_no_policy_goes_below_the_bound(
 
 
 def test_best_fixed_action_is_the_best_of_all(tmp_path: Path) -> None:
-    tables = small_tables(tmp_path, action={"cuts": ["image", "reduction_a", "fc"], "compression": ["int8", "int4"]})
+    tables = small_tables(
+        tmp_path, action={"cuts": ["image", "reduction_a", "fc"], "compression": ["int8", "int4"]}
+    )
     search = best_fixed_action(tables, episodes=2, first_seed=5)
     seeds = 5 + np.arange(2)
-    costs = [episode_costs(tables, lambda _, a=a: np.tile(a, (2, 1)), seeds).sum() for a in all_actions(tables)]
+    costs = [
+        episode_costs(tables, lambda _, a=a: np.tile(a, (2, 1)), seeds).sum() for a in all_actions(tables)
+    ]
     assert search.cost * tables.scenario.episode_requests * 2 == pytest.approx(min(costs), rel=1e-5)
     assert search.joint_actions == len(costs)
-

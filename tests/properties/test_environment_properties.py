@@ -36,7 +36,9 @@ UPLINKS = ("lte-driving", "5g-mmwave-driving", "dvfo-0.5-8", "wifi-campus")
 
 @st.composite
 def scenarios(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(device profile, scenario fields): random devices, arrivals, deadlines, objectives, uplinks and batteries."""
+    """(device profile, scenario fields): random devices, arrivals, deadlines, objectives, uplinks and
+    batteries.
+    """
     device = worlds.device(
         gpu=draw(st.booleans()),
         memory=draw(st.booleans()),
@@ -77,7 +79,9 @@ def random_actions(tables: CostTables, n: int, rng: np.random.Generator) -> np.n
 
 
 anywhere = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
@@ -100,7 +104,9 @@ def test_observations_stay_in_space_rewards_are_finite_and_parts_add_up(
         assert np.isfinite(rows).all()
         assert (rows[:, : 2 * len(PHASES)] >= 0.0).all()
         assert rows[:, : len(PHASES)].sum(axis=1) == pytest.approx(rows[:, LATENCY_MS], rel=1e-5)
-        assert rows[:, ENERGY : ENERGY + len(PHASES)].sum(axis=1) == pytest.approx(rows[:, ENERGY_MJ], rel=1e-5)
+        assert rows[:, ENERGY : ENERGY + len(PHASES)].sum(axis=1) == pytest.approx(
+            rows[:, ENERGY_MJ], rel=1e-5
+        )
         assert -batch.rewards == pytest.approx(rows[:, COST] + rows[:, DROP_COST], rel=1e-5)
 
 
