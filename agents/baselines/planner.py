@@ -16,8 +16,8 @@ caps included), and:
 * After a time-out the rate seen is that of the outage; as silence grows the belief relaxes to the marginal
   distribution and it offloads again by itself. `probe_ms` shortens that: after so long a silence it
   believes the best of its rates where it would otherwise stay local.
-* `queue_share` charges it for the delay that a slow answer hands on to the next request (2: and roughly to
-  those after it).
+* `queue_share` charges it for the backlog that a slow answer leaves: waiting and missed deadlines of the
+  requests after it, until they have caught up.
 
 The settings are chosen per scenario by coordinate search on training episodes (`tuning`), in the order of
 `GRID`, twice through; the choice is kept on disk. Both naive planners (last throughput goes on, moving
@@ -47,7 +47,7 @@ GRID: dict[str, tuple[Any, ...]] = {
     "payload_share": (1.0, 0.1),
     "worlds": (5, 1, 15),
     "last_weight": (0.5, 1.0, 0.0),
-    "queue_share": (0.0, 2.0),
+    "queue_share": (1.0, 0.0, 3.0),
     "probe_ms": (np.inf, 500.0, 2000.0),
 }
 
@@ -60,7 +60,7 @@ class PlannerSettings:
     payload_share: float = 1.0
     worlds: int = 5
     last_weight: float = 0.5
-    queue_share: float = 0.0
+    queue_share: float = 1.0
     probe_ms: float = np.inf
 
 

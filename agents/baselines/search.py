@@ -6,6 +6,7 @@ A world is a constant (rate, round-trip time, server factor). What an action cos
 * For the worlds at hand, the time and energy that follow a head depend on the clocks through waiting power,
   encoder power and CPU clock alone, so `outcome` is asked once per (cut, level, world) and its breakdown
   gives a floor for every clock point.
+  See `expectation`.
 * For a fixed weight, the clock points of each (mapping, cut) are sorted once by what the head costs there.
   While clocks change the head runs partly at other clocks: at most `share` = longest delay / fastest head
   of it, and nowhere cheaper than at the cheapest point. Points are visited in that order until the floor
@@ -21,28 +22,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvfo_env.dynamics import capped, outcome, run_head
+from dvfo_agents.baselines.expectation import COST_APART, HOLD_MS, HOLDS, expected_cost, penalties, remainder
+from dvfo_env.dynamics import capped, run_head
 from dvfo_env.oracle.clairvoyant import remainder_floor
-from dvfo_env.state import (
-    ACCURACY_LOST,
-    ENERGY,
-    FALLBACK,
-    LATENCY_MS,
-    NETWORK,
-    OUTCOME,
-    RECEIVE,
-    SEND,
-    SERVER,
-)
+from dvfo_env.state import OUTCOME
 from dvfo_env.tables import CPU, CUT, GPU, LEVEL, MAPPING, MEM, CostTables
 
 #: Step of the one-sample worlds [ms]: longer than anything lasts, so that rates are constant.
 _FOREVER_MS = 1e15
 _ETA_POINTS = 9
 _SLACK = 1e-9
-_DEADLINE_SLACK_MS = 1e-2  # outcome rows are float32
-#: Columns of `rest`: mean cost apart from clocks, mean ms away, then ms away per world.
-_COST, _HOLD_MS, _HOLDS = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -99,116 +88,32 @@ def make_space(
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def late_arrivals(latency_ms: float, p: Any) -> float:
-    """Expected delay in ms that serving this request for `latency_ms` puts on the next one."""
-    if p.poisson == 0:
-        return float(max(0.0, latency_ms - p.period_ms))
-    return float(latency_ms - p.period_ms * (1.0 - np.exp(-latency_ms / p.period_ms)))
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def expected_cost(
-    head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, worlds: Any, s: Any,
-    cut: int, mapping: int, cpu: int, gpu: int, mem: int, level: int, queue_weight: float, scratch: Any,
-) -> float:  # fmt: skip
-    """Mean cost of one joint action over the worlds, plus `queue_weight` times the delay it hands on."""
-    total = 0.0
-    n = worlds.shape[0] if cut < head.shape[1] - 1 else 1
-    for w in range(n):
-        s.offset = w
-        total += outcome(head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, s, cut, mapping, cpu, gpu, mem, level, scratch)  # fmt: skip  # noqa: E501
-        if queue_weight > 0.0:
-            total += queue_weight * late_arrivals(float(scratch[LATENCY_MS]), p)
-    return total / n
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _remainder(
-    head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, worlds: Any, s: Any,
-    cut: int, level: int, scratch: Any, r: Any,
-) -> None:  # fmt: skip
-    """What follows the head of a cut that sends, apart from clocks: `r` float64 [2 + W]."""
-    energy_weight = s.eta * p.energy_weight_per_mj
-    latency_weight = (1.0 - s.eta) * p.latency_weight_per_ms
-    share = 1.0 / worlds.shape[0]
-    delay_ms = max(p.cpu_delay_ms, p.gpu_delay_ms, p.mem_delay_ms)
-    cpu, gpu = capped(s, p, s.cpu, s.gpu)
-    wait_mw = idle[cpu, gpu, s.mem, 0]
-    r[:_HOLDS] = 0.0
-    for w in range(worlds.shape[0]):
-        s.offset = w
-        outcome(
-            head,
-            idle,
-            codec,
-            send,
-            tail_ms,
-            cpu_ghz,
-            p,
-            worlds,
-            s,
-            cut,
-            0,
-            s.cpu,
-            s.gpu,
-            s.mem,
-            level,
-            scratch,
-        )
-        hold_ms = scratch[SEND] + scratch[NETWORK] + scratch[SERVER] + scratch[RECEIVE]
-        radio_mj = scratch[ENERGY + SEND] + scratch[ENERGY + NETWORK] + scratch[ENERGY + SERVER] + scratch[ENERGY + RECEIVE]  # fmt: skip  # noqa: E501
-        radio_mj -= hold_ms * wait_mw * 1e-3
-        cost = latency_weight * hold_ms + energy_weight * radio_mj
-        cost += p.accuracy_weight_per_point * scratch[ACCURACY_LOST]
-        r[_COST] += cost * share
-        r[_HOLD_MS] += hold_ms * share
-        # a request that times out is finished on the device; the clock change before that depends on the
-        # action
-        fallback_ms = scratch[FALLBACK] - delay_ms
-        fallback_mj = scratch[ENERGY + FALLBACK] - delay_ms * wait_mw * 1e-3
-        r[_COST] += max(0.0, latency_weight * fallback_ms + energy_weight * fallback_mj) * share
-        r[_HOLDS + w] = hold_ms
-
-
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
-def _penalties(begun_ms: float, r: Any, p: Any, queue_weight: float) -> float:
-    """Floor of deadline misses and of the delay handed on, when sending begins no sooner than `begun_ms`."""
-    missed = 0
-    worlds = r.shape[0] - _HOLDS
-    for w in range(worlds):
-        if begun_ms + r[_HOLDS + w] > p.deadline_ms + _DEADLINE_SLACK_MS:
-            missed += 1
-    cost = p.deadline_weight * missed / worlds
-    if queue_weight > 0.0:
-        cost += queue_weight * late_arrivals(begun_ms + r[_HOLD_MS], p)  # convex: no more than the mean
-    return float(cost)
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator]
 def _prepare_group(
     head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, worlds: Any, s: Any,
     cut: int, lowest: float, soonest_ms: float, levels: Any, crude: Any, rest: Any, known: Any, base: Any,
-    queue_weight: float, best: float, scratch: Any,
+    queue_share: float, best: float, scratch: Any,
 ) -> None:  # fmt: skip
     """Ask for the remainders a group needs; `base` [Z] is their floor apart from clocks, infinite where
     hopeless.
     """
+    latency_weight = (1.0 - s.eta) * p.latency_weight_per_ms
     for z in levels:
         base[z] = np.inf
         if lowest + crude[cut, z] >= best - _SLACK:
             continue  # `best` only falls, so this level stays hopeless for the group
         r = rest[cut, z]
         if not known[cut, z]:
-            _remainder(head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, s, cut, z, scratch, r)
+            remainder(head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, s, cut, z, scratch, r)
             known[cut, z] = True
-        base[z] = r[_COST] + _penalties(soonest_ms + send[cut, z, 1] / cpu_ghz[-1], r, p, queue_weight)
+        soonest_sent_ms = soonest_ms + send[cut, z, 1] / cpu_ghz[-1]
+        base[z] = r[COST_APART] + penalties(soonest_sent_ms, r, p, latency_weight, head, queue_share)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _visit(
     head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, worlds: Any, s: Any,
     mapping: int, cut: int, points: Any, sorted_points: bool, floor: float, share: float, levels: Any,
-    least: float, base: Any, rest: Any, queue_weight: float, best: float, action: Any, scratch: Any,
+    least: float, base: Any, rest: Any, queue_share: float, best: float, action: Any, scratch: Any,
 ) -> float:  # fmt: skip
     """Search the clock points and levels of one (mapping, cut); returns the best cost known afterwards."""
     last = head.shape[1] - 1
@@ -235,7 +140,7 @@ def _visit(
         for z in levels:
             follow = 0.0
             if cut < last:
-                hold = per_hold * rest[cut, z, _HOLD_MS] if base[z] < np.inf else 0.0
+                hold = per_hold * rest[cut, z, HOLD_MS] if base[z] < np.inf else 0.0
                 if begun + base[z] + hold + latency_weight * send[cut, z, 1] / cpu_ghz[-1] >= best - _SLACK:
                     continue
                 hopeless = False
@@ -250,12 +155,13 @@ def _visit(
             if cut < last:
                 r = rest[cut, z]
                 encode_ms = send[cut, z, 1] / cpu_ghz[c]
-                low = begun + r[_COST] + follow + _penalties(begun_ms + encode_ms, r, p, queue_weight)
+                low = begun + r[COST_APART] + follow
+                low += penalties(begun_ms + encode_ms, r, p, latency_weight, head, queue_share)
                 if low >= best - _SLACK:
                     continue
             elif begun >= best - _SLACK:
                 break
-            cost = expected_cost(head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, s, cut, mapping, c, g, m, z, queue_weight, scratch)  # fmt: skip  # noqa: E501
+            cost = expected_cost(head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, s, cut, mapping, c, g, m, z, queue_share, scratch)  # fmt: skip  # noqa: E501
             if cost < best:
                 best = cost
                 action[CUT], action[MAPPING], action[LEVEL] = cut, mapping, z
@@ -289,7 +195,6 @@ def _search_one(
     """
     last = head.shape[1] - 1
     latency_weight = (1.0 - s.eta) * p.latency_weight_per_ms
-    queue_weight = queue_share * latency_weight
     waited = latency_weight * (s.now_ms - s.arrival_ms)
     crude[:] = 0.0
     for w in range(worlds.shape[0]):
@@ -304,7 +209,7 @@ def _search_one(
     near, below = int(at + 0.5), min(int(at), order.shape[0] - 1)
     above = min(below + 1, order.shape[0] - 1)
     # the floor of a head is concave in eta, so the chord between two weights lies below it
-    best = expected_cost(head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, s, action[CUT], action[MAPPING], action[CPU], action[GPU], action[MEM], action[LEVEL], queue_weight, scratch)  # fmt: skip  # noqa: E501
+    best = expected_cost(head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, s, action[CUT], action[MAPPING], action[CPU], action[GPU], action[MEM], action[LEVEL], queue_share, scratch)  # fmt: skip  # noqa: E501
     first_u, first_k, least = 0, cuts[0], np.inf
     for u in range(head.shape[0]):
         for k in cuts:
@@ -324,13 +229,13 @@ def _search_one(
                 if k < last:
                     _prepare_group(
                         head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, s, k, waited + lowest,
-                        s.now_ms - s.arrival_ms, levels, crude, rest, known, base, queue_weight, best,
+                        s.now_ms - s.arrival_ms, levels, crude, rest, known, base, queue_share, best,
                         scratch,
                     )  # fmt: skip
                 best = _visit(
                     head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, s, u, k, order[near, u, k],
                     order.shape[0] == 1 and s.trips == 0, lowest, shares[u, k], levels, least, base, rest,
-                    queue_weight, best, action, scratch,
+                    queue_share, best, action, scratch,
                 )  # fmt: skip
     return float(best)
 
@@ -345,7 +250,7 @@ def _search_batch(
     sends = send.shape[:2]
     base = np.zeros(sends[1])
     crude, one, known = np.zeros(sends), np.zeros(sends), np.zeros(sends, dtype=np.bool_)
-    rest = np.empty((sends[0], sends[1], _HOLDS + worlds.shape[1]))
+    rest = np.empty((sends[0], sends[1], HOLDS + worlds.shape[1]))
     for i in range(states.shape[0]):
         costs[i] = _search_one(
             head, idle, codec, send, tail_ms, cpu_ghz, p_array[0], worlds[i], states[i], order, floor, shares,
@@ -370,7 +275,7 @@ def search(
             overwritten.
         worlds: float32 [N, W, 4], equally likely: rate_mbps, rtt_ms, server factor, unused.
         actions: int64 [N, parts]; legal actions of `space` to begin with, overwritten by the best ones.
-        queue_share: how much of the expected delay of the next request counts as latency of this one.
+        queue_share: how much of what the backlog costs later requests counts as cost of this one.
 
     Returns:
         Expected costs float64 [N].

@@ -6,16 +6,13 @@ waiting helps, no thermal cap, and pays for no clock change. So it bounds every 
 over an episode's arrivals bounds the return. Why each relaxation is one:
 
 * Waiting. A policy may only reach a start later than the arrival. The search therefore lets the transmission
-  begin
-  at any time x after the earliest possible one; the cost of sending from x is piecewise linear in x between
-  the
-  points where x, or the end of the transfer, crosses a sample of the uplink, and all of these are tried.
+  begin at any time x after the earliest possible one; the cost of sending from x is piecewise linear in x
+  between the points where x, or the end of the transfer, crosses a sample of the uplink, and all of these are
+  tried.
 * Clock changes. While a change takes effect the head runs at the old clocks, which may be better ones. At
-  most
-  `share` = longest delay / fastest head of the head can run so. With l(q) = energy and latency cost of the
-  head at
-  clocks q and l* its minimum over all q, the head costs at least (1 - share) l(q) + share l*, and ends no
-  earlier than T(q) - share (T(q) - T_fastest).
+  most `share` = longest delay / fastest head of the head can run so. With l(q) = energy and latency cost of
+  the head at clocks q and l* its minimum over all q, the head costs at least (1 - share) l(q) + share l*, and
+  ends no earlier than T(q) - share (T(q) - T_fastest).
 * Time-outs. A request that falls back on the device pays the head, the time-out and the rest of the network.
 * Dropped requests cost what the scenario says; the bound takes that where it is cheaper.
 """

@@ -5,8 +5,7 @@ and is greedy: it does not look beyond the present request. The search covers th
 exact. Two cuts keep it fast without losing that:
 
 * a group of actions that share mapping and cut is left out when the cheapest conceivable head of the group
-  plus the
-  cheapest conceivable remainder already costs as much as the best action found;
+  plus the cheapest conceivable remainder already costs as much as the best action found;
 * an action is left out when its exact head cost plus the cheapest conceivable remainder does.
 
 "Cheapest conceivable" takes the highest rate that the uplink reaches within the time-out, the lowest waiting

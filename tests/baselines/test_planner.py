@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from dvfo_agents.baselines.belief import BankStatistics, Belief, silence_ms, states_of
+from dvfo_agents.baselines.expectation import expected_cost
 from dvfo_agents.baselines.planner import Planner, PlannerSettings
-from dvfo_agents.baselines.search import expected_cost, make_space, search
+from dvfo_agents.baselines.search import make_space, search
 from dvfo_env.oracle import clairvoyant_actions
 from dvfo_env.simulator import Simulator
 from dvfo_env.state import COST, OUTCOME, STATE
@@ -65,12 +66,11 @@ def test_the_search_finds_what_brute_force_finds(tmp_path: Path, queue_share: fl
     scratch = np.zeros(len(OUTCOME), dtype=np.float32)
     for i in range(n):
         s = states[i]
-        weight = queue_share * (1.0 - s["eta"]) * params[0]["latency_weight_per_ms"]
 
-        def cost(a: tuple[int, ...], s: np.void = s, i: int = i, weight: float = weight) -> float:
+        def cost(a: tuple[int, ...], s: np.void = s, i: int = i) -> float:
             return float(
                 expected_cost(
-                    *tables.arrays[:-1], params[0], worlds[i], s, *a[:LEVEL], a[LEVEL], weight, scratch
+                    *tables.arrays[:-1], params[0], worlds[i], s, *a[:LEVEL], a[LEVEL], queue_share, scratch
                 )
             )
 
