@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dvfo_env.codecs import load_compression
 from dvfo_env.tables import ACTION_PARTS, CPU, CUT, GPU, LEVEL, MEM, CostTables
 from dvfo_evaluation.arena import Arena
 from dvfo_evaluation.measures import Row
@@ -120,7 +121,7 @@ def cost_chart(arena: Arena) -> str:
         axes.set_xlim(0.0, 1.14 * max(row.cost.high for row in rows))
         axes.set_ylim(-0.6, len(rows) - 0.4)
         note = (
-            "; off the scale: " + ", ".join(f"{r.agent} {r.cost.mean:.1f}" for r in left_out)
+            "\noff the scale: " + ", ".join(f"{r.agent} {r.cost.mean:.1f}" for r in left_out)
             if left_out
             else ""
         )
@@ -145,7 +146,7 @@ def trade_chart(arena: Arena) -> str:
                 latency.mean, energy.mean,
                 xerr=[[max(latency.mean - latency.low, 0.0)], [max(latency.high - latency.mean, 0.0)]],
                 yerr=[[max(energy.mean - energy.low, 0.0)], [max(energy.high - energy.mean, 0.0)]],
-                fmt="o", color=colour, markersize=6, elinewidth=1.0,
+                fmt="o", color=colour, markersize=6, elinewidth=1.0, zorder=3,
             )  # fmt: skip
             points.append((latency.mean, energy.mean, row))
         axes.margins(0.16, 0.14)
@@ -168,15 +169,15 @@ def _label_points(axes: Axes, points: list[tuple[float, float, Row]]) -> None:
     for x, y, row in sorted(points, key=lambda point: point[1]):
         u, v = (x - x_low) / (x_high - x_low), (y - y_low) / (y_high - y_low)
         leftwards = u > 0.7
-        at = v
+        at = v + 0.035  # above the error bars
         while any(abs(at - other_v) < 0.065 and abs(u - other_u) < 0.3 for other_u, other_v in taken):
             at += 0.03
         taken.append((u, at))
         axes.annotate(
             row.agent, (x, y), xytext=(u + (-0.025 if leftwards else 0.025), at), textcoords="axes fraction",
-            ha="right" if leftwards else "left", va="center", fontsize=9, color=_INK,
+            ha="right" if leftwards else "left", va="center", fontsize=9, color=_INK, zorder=2,
             bbox={"facecolor": _PAPER, "edgecolor": "none", "pad": 1.0, "alpha": 0.8},
-            arrowprops={"arrowstyle": "-", "color": _GRID, "linewidth": 0.8} if at - v > 0.02 else None,
+            arrowprops={"arrowstyle": "-", "color": _GRID, "linewidth": 0.8} if at - v > 0.07 else None,
         )  # fmt: skip
 
 
@@ -211,7 +212,7 @@ def behaviour_chart(tables: CostTables, episodes: Episodes) -> str:
         clocks.set_ylabel("mean clock, MHz")
         clocks.set_ylim(bottom=0.0)
         if clocks.get_legend_handles_labels()[0]:
-            clocks.legend(loc="best", ncols=3)
+            clocks.legend(loc="lower right", bbox_to_anchor=(1.0, 0.94), ncols=3)
         else:
             clocks.text(0.5, 0.5, "no clock to choose", transform=clocks.transAxes, ha="center", color=_SOFT)
         clocks.set_xticks(np.arange(len(edges)) - 0.5, [_rate_text(edge) for edge in edges])
@@ -237,13 +238,23 @@ def _choice_shares(
     names, shares = [], []
     for code in frequent:
         cut, level = int(code) // 1000, int(code) % 1000
-        name = f"cut at {tables.choices['cut'][cut]}, {tables.choices['compression'][level]}"
+        name = f"cut at {tables.choices['cut'][cut]}, {_level_name(tables, cut, level)}"
         names.append("all on the device" if cut == local else name)
         shares.append(np.bincount(group[codes == code], minlength=groups) / total)
     if len(frequent) < len(found):
         names.append("other")
         shares.append(np.clip(1.0 - np.sum(shares, axis=0), 0.0, 1.0))
     return names, shares
+
+
+def _level_name(tables: CostTables, cut: int, level: int) -> str:
+    """What the encoder is called: the raw input has codecs of its own."""
+    name = str(tables.choices["compression"][level])
+    if tables.choices["cut"][cut] != tables.device.card.cuts[0].name:
+        return name
+    table = load_compression(tables.scenario.compression)
+    at = min(table.level_names.index(name), len(table.input_levels) - 1)
+    return table.input_levels[at].name
 
 
 def _rate_text(rate_mbps: float) -> str:
