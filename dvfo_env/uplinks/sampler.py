@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _pick(cumulative: Array, uniform: float) -> int:
     """Index of the first cumulative probability above `uniform` (the last one if rounding left none)."""
     low, high = 0, cumulative.shape[0] - 1
@@ -26,7 +26,7 @@ def _pick(cumulative: Array, uniform: float) -> int:
     return low
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def sample_rates(
     uniforms: Array,
     level_cdf: Array,
@@ -88,7 +88,7 @@ def sample_rates(
     return rates
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def sample_round_trips(
     normals: Array, correlation: float, probabilities: Array, quantiles_ms: Array
 ) -> Array:
