@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from dvfo_env.compiled import kernel
 from dvfo_env.dynamics import capped, outcome
 from dvfo_env.state import (
     ACCURACY_LOST,
@@ -25,7 +25,7 @@ _BACKLOG = 16
 _LATENCY_SLACK_MS = 1e-2  # outcome rows are float32
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel()  # type: ignore[untyped-decorator]
 def backlog_cost(latency_ms: float, latency_weight: float, head: Any, p: Any) -> float:
     """What a request that takes `latency_ms` costs those after it, if those are then
     served out of the box.
@@ -47,7 +47,7 @@ def backlog_cost(latency_ms: float, latency_weight: float, head: Any, p: Any) ->
     return float(cost)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel()  # type: ignore[untyped-decorator]
 def expected_cost(
     head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, worlds: Any, s: Any,
     cut: int, mapping: int, cpu: int, gpu: int, mem: int, level: int, queue_share: float, scratch: Any,
@@ -64,7 +64,7 @@ def expected_cost(
     return total / n
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel()  # type: ignore[untyped-decorator]
 def remainder(
     head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, worlds: Any, s: Any,
     cut: int, level: int, scratch: Any, r: Any,
@@ -76,7 +76,7 @@ def remainder(
     delay_ms = max(p.cpu_delay_ms, p.gpu_delay_ms, p.mem_delay_ms)
     cpu, gpu = capped(s, p, s.cpu, s.gpu)
     wait_mw = idle[cpu, gpu, s.mem, 0]
-    r[:HOLDS] = 0.0
+    r[COST_APART], r[HOLD_MS] = 0.0, 0.0
     for w in range(worlds.shape[0]):
         s.offset = w
         outcome(
@@ -112,7 +112,7 @@ def remainder(
         r[HOLDS + w] = hold_ms
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel()  # type: ignore[untyped-decorator]
 def penalties(begun_ms: float, r: Any, p: Any, latency_weight: float, head: Any, queue_share: float) -> float:
     """Floor of deadline misses and of the backlog's cost, when sending begins no sooner than `begun_ms`."""
     cost = 0.0

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from dvfo_agents.baselines.expectation import COST_APART, HOLD_MS, HOLDS, expected_cost, penalties, remainder
+from dvfo_env.compiled import inline_kernel, kernel
 from dvfo_env.dynamics import capped, run_head
 from dvfo_env.oracle.clairvoyant import remainder_floor
 from dvfo_env.state import OUTCOME
@@ -87,7 +87,7 @@ def make_space(
     )
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel()  # type: ignore[untyped-decorator]
 def _prepare_group(
     head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, worlds: Any, s: Any,
     cut: int, lowest: float, soonest_ms: float, levels: Any, crude: Any, rest: Any, known: Any, base: Any,
@@ -109,7 +109,7 @@ def _prepare_group(
         base[z] = r[COST_APART] + penalties(soonest_sent_ms, r, p, latency_weight, head, queue_share)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel()  # type: ignore[untyped-decorator]
 def _visit(
     head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, worlds: Any, s: Any,
     mapping: int, cut: int, points: Any, sorted_points: bool, floor: float, share: float, levels: Any,
@@ -173,7 +173,7 @@ def _visit(
     return best
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inline_kernel()  # type: ignore[untyped-decorator]
 def _least(crude: Any, cut: int, last: int, levels: Any) -> float:
     """Floor of what follows a head, over all levels."""
     if cut == last:
@@ -184,7 +184,7 @@ def _least(crude: Any, cut: int, last: int, levels: Any) -> float:
     return least
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel()  # type: ignore[untyped-decorator]
 def _search_one(
     head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, worlds: Any, s: Any,
     order: Any, floor: Any, shares: Any, cuts: Any, levels: Any, wait_mw: float, queue_share: float,
@@ -196,13 +196,13 @@ def _search_one(
     last = head.shape[1] - 1
     latency_weight = (1.0 - s.eta) * p.latency_weight_per_ms
     waited = latency_weight * (s.now_ms - s.arrival_ms)
-    crude[:] = 0.0
     for w in range(worlds.shape[0]):
         s.offset = w
         remainder_floor(send, tail_ms, p, worlds, s, cpu_ghz[-1], wait_mw, worlds[w, 0], one)
-        crude += one
-    crude /= worlds.shape[0]
-    known[:] = False
+        for k in range(last):
+            for z in levels:
+                crude[k, z] = one[k, z] / worlds.shape[0] + (crude[k, z] if w > 0 else 0.0)
+                known[k, z] = False
     at = 0.0
     if order.shape[0] > 1:
         at = (s.eta - p.eta_low) / (p.eta_high - p.eta_low) * (order.shape[0] - 1)
@@ -240,17 +240,13 @@ def _search_one(
     return float(best)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel()  # type: ignore[untyped-decorator]
 def _search_batch(
     head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p_array: Any, worlds: Any,
     states: Any, order: Any, floor: Any, shares: Any, cuts: Any, levels: Any, queue_share: float,
-    actions: Any, costs: Any, scratch: Any,
+    actions: Any, costs: Any, wait_mw: float, base: Any, crude: Any, one: Any, known: Any, rest: Any,
+    scratch: Any,
 ) -> None:  # fmt: skip
-    wait_mw = idle[:, :, :, 0].min()
-    sends = send.shape[:2]
-    base = np.zeros(sends[1])
-    crude, one, known = np.zeros(sends), np.zeros(sends), np.zeros(sends, dtype=np.bool_)
-    rest = np.empty((sends[0], sends[1], HOLDS + worlds.shape[1]))
     for i in range(states.shape[0]):
         costs[i] = _search_one(
             head, idle, codec, send, tail_ms, cpu_ghz, p_array[0], worlds[i], states[i], order, floor, shares,
@@ -283,8 +279,17 @@ def search(
     params = tables.params.copy()
     params["bank_step_ms"] = _FOREVER_MS
     costs = np.zeros(len(states))
+    sends = tables.send.shape[:2]
+    memory = (
+        np.zeros(sends[1]),
+        np.zeros(sends),
+        np.zeros(sends),
+        np.zeros(sends, dtype=np.bool_),
+        np.zeros((*sends, HOLDS + worlds.shape[1])),
+        np.zeros(len(OUTCOME), dtype=np.float32),
+    )
     _search_batch(
         *tables.arrays[:-1], params, worlds, states, space.order, space.floor, space.shares, space.cuts,
-        space.levels, queue_share, actions, costs, np.zeros(len(OUTCOME), dtype=np.float32),
+        space.levels, queue_share, actions, costs, float(tables.idle[..., 0].min()), *memory,
     )  # fmt: skip
     return costs
