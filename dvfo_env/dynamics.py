@@ -159,7 +159,7 @@ def run_head(
     """
     c, g, m = s.cpu, s.gpu, s.mem
     left, at_ms, counted_mj, board_mj = 1.0, 0.0, 0.0, 0.0
-    if cut > 0 and (c != cpu or g != gpu or m != mem):
+    if (c != cpu or g != gpu or m != mem) and head[mapping, cut, cpu, gpu, mem, 0] > 0.0:
         for _ in range(3):
             # the next change to take effect, by delay; domains that do not change have none
             best, delay = -1, 1e300

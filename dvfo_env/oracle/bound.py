@@ -114,7 +114,7 @@ def request_bound(
             if linear_floor[u, cut] + cheapest >= best:
                 continue
             share = 1.0 if fastest_ms[u, cut] <= delay_ms else delay_ms / fastest_ms[u, cut]
-            if cut == 0:
+            if fastest_ms[u, cut] <= 0.0:
                 share = 0.0  # no head runs, so none runs at old clocks
             for c in range(head.shape[2]):
                 for g in range(head.shape[3]):

@@ -124,6 +124,18 @@ def test_no_policy_goes_below_the_bound(
         assert (episode_costs(tables, act, seeds) >= floor * slack).all()
 
 
+def test_clocks_still_take_time_where_the_input_is_not_a_cut(tmp_path: Path) -> None:
+    tables = small_tables(tmp_path, action={"cuts": ["reduction_a", "fc"]})
+    simulator = Simulator(tables, 1)
+    slow = tables.action_indices(cut="reduction_a", cpu_mhz=400.0, gpu_mhz=100.0, mem_mhz=1000.0)
+    first, second = (simulator.step(slow[None]).outcomes[0].copy() for _ in range(2))
+    assert first[OUTCOME.index("transition_ms")] > 0.0
+    assert second[OUTCOME.index("transition_ms")] == 0.0
+    seeds = np.arange(4)
+    floor = bound_costs(tables, seeds).sum(axis=1)
+    assert (episode_costs(tables, lambda s: clairvoyant_actions(s)[0], seeds) >= floor * (1.0 - 1e-5)).all()
+
+
 def test_best_fixed_action_is_the_best_of_all(tmp_path: Path) -> None:
     tables = small_tables(
         tmp_path, action={"cuts": ["image", "reduction_a", "fc"], "compression": ["int8", "int4"]}
