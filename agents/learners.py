@@ -52,12 +52,22 @@ class PPOLearner(PPO):
 
 
 class SACLearner(SAC):
-    """stable-baselines3's SAC with a learning rate over the run's own budget (`progress_remaining`)."""
+    """stable-baselines3's SAC with schedules over the run's own budget.
+
+    `progress_remaining` (1 at the start, 0 at the end) drives learning rate and target entropy.
+    """
 
     progress_remaining = 1.0
+    target_entropy_schedule: tuple[float, float] = (0.0, 0.0)
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
         self._current_progress_remaining = self.progress_remaining
+
+    def train(self, gradient_steps: int, batch_size: int = 64) -> None:
+        """`gradient_steps` updates."""
+        first, last = self.target_entropy_schedule
+        self.target_entropy = last + (first - last) * self._current_progress_remaining
+        super().train(gradient_steps, batch_size)
 
     def advance(self) -> None:
         """64 steps of the whole batch of environments, with the updates that belong to them."""
@@ -136,7 +146,7 @@ def _build_ppo(config: PPOConfig, env: TrainingEnv, seed: int) -> PPOLearner:
 
 
 def _build_sac(config: SACConfig, env: TrainingEnv, seed: int) -> SACLearner:
-    return SACLearner(
+    learner = SACLearner(
         "MlpPolicy",
         env,
         learning_rate=_schedule(config),
@@ -148,7 +158,6 @@ def _build_sac(config: SACConfig, env: TrainingEnv, seed: int) -> SACLearner:
         train_freq=config.train_freq,
         gradient_steps=config.gradient_steps,
         ent_coef=config.ent_coef,
-        target_entropy=config.target_entropy,
         policy_kwargs={
             "net_arch": list(config.net_arch),
             "activation_fn": _ACTIVATIONS[config.activation],
@@ -157,3 +166,6 @@ def _build_sac(config: SACConfig, env: TrainingEnv, seed: int) -> SACLearner:
         seed=seed,
         device="cpu",
     )
+    parts = len(env.view.free)
+    learner.target_entropy_schedule = (parts * config.target_entropy, parts * config.final_target_entropy)
+    return learner

@@ -1,4 +1,4 @@
-"""The environments as learners see them: large costs compressed, outcomes counted, time measured."""
+"""The environments as learners see them: rewards made learnable, outcomes counted, time measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvfo_env.sb3 import SB3VecEnv
-from dvfo_env.state import OUTCOME
+from dvfo_env.state import OUTCOME, WAITING
 from dvfo_env.tables import ACTION_PARTS, CostTables
 
 
@@ -76,6 +76,7 @@ class TrainingEnv(SB3VecEnv):
     ) -> None:
         super().__init__(tables, n_envs, continuous=continuous, seed=seed)
         self.cost_knee = cost_knee
+        self._latency_weight_per_ms = float(tables.params[0]["latency_weight_per_ms"])
         self.recent_costs: deque[float] = deque(maxlen=256)
         self.totals = Totals(tables.sizes)
         self.steps = 0
@@ -85,18 +86,30 @@ class TrainingEnv(SB3VecEnv):
     def step_wait(
         self,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
-        """Do the step; as `SB3VecEnv.step_wait`, with compressed rewards float32 [N]."""
+        """Do the step; as `SB3VecEnv.step_wait`, with rewards float32 [N] for learning."""
         began = self._clock()
+        cost_per_ms = (1.0 - self.simulator.states["eta"]) * self._latency_weight_per_ms
         observations, rewards, dones, infos = super().step_wait()
         self._count(rewards)
         for i in np.flatnonzero(dones):
             episode_cost = -infos[i]["episode"]["r"]
             self.recent_costs.append(episode_cost / self.tables.scenario.episode_requests)
-        seen = compress(rewards, self.cost_knee)
+        charged = (rewards - cost_per_ms * self._waiting_caused_ms()).astype(np.float32)
         spent = self._clock() - began
         self.totals.env_seconds += spent
         self.env_seconds += spent
-        return observations, seen, dones, infos
+        return observations, compress(charged, self.cost_knee), dones, infos
+
+    def _waiting_caused_ms(self) -> NDArray[np.float64]:
+        """How much longer the next request waits than the one just served did [N].
+
+        The wait of a request is the doing of the decisions before it. Charging it to them leaves the sum over
+        an episode as it is, and lets a learner with a low gamma see what a slow answer brings about.
+        """
+        assert self.last_batch is not None
+        states = self.simulator.states
+        waiting_ms: NDArray[np.float64] = states["now_ms"] - states["arrival_ms"]
+        return waiting_ms - self.last_batch.outcomes[:, WAITING]
 
     def _count(self, rewards: NDArray[np.float32]) -> None:
         totals, batch = self.totals, self.last_batch

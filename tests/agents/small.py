@@ -45,7 +45,8 @@ SAC = _COMMON | {
     "train_freq": 4,
     "gradient_steps": 1,
     "ent_coef": "auto_0.1",
-    "target_entropy": "auto",
+    "target_entropy": 0.3,
+    "final_target_entropy": -1.0,
     "activation": "relu",
 }
 

@@ -5,7 +5,7 @@ import pytest
 
 from dvfo_agents.training_env import TrainingEnv, compress
 from dvfo_agents.training_log import means
-from dvfo_env.state import PHASES
+from dvfo_env.state import PHASES, WAITING
 from dvfo_env.tables import CostTables, compile_scenario
 from tests.agents import small
 
@@ -58,3 +58,21 @@ def test_every_choice_is_counted_once(tables: CostTables) -> None:
     totals = env.take_totals()
     assert [int(counts.sum()) for counts in totals.choices] == [64 * 4] * len(tables.sizes)
     assert env.take_totals().steps == 0
+
+
+def test_waiting_is_charged_to_its_cause_without_changing_the_sum(tables: CostTables) -> None:
+    env = TrainingEnv(tables, 4, continuous=False, seed=0, cost_knee=1e9)
+    env.reset()
+    rng = np.random.default_rng(0)
+    seen, given = np.zeros(4), np.zeros(4)
+    waited = False
+    for _ in range(10 * tables.scenario.episode_requests):
+        _, rewards, dones, _ = env.step(rng.integers(env.view.sizes, size=(4, len(env.view.sizes))))
+        assert env.last_batch is not None
+        seen[0] += rewards[0]
+        given[0] += env.last_batch.rewards[0]
+        waited = waited or env.last_batch.outcomes[0, WAITING] > 0.0
+        if dones[0]:
+            break
+    assert waited
+    assert seen[0] == pytest.approx(given[0], rel=1e-3)
