@@ -73,7 +73,8 @@ def _run_fixed(
 def _run_all(
     head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p_array: Any, bank: Any,
     top: Any, states: Any, streams: NDArray[np.uint64], to_come: NDArray[np.float64],
-    codes: NDArray[np.int64], best: NDArray[np.float64], totals: NDArray[np.float64], action: NDArray[np.int64], out: Any,
+    codes: NDArray[np.int64], best: NDArray[np.float64], totals: NDArray[np.float64],
+    action: NDArray[np.int64], out: Any,
 ) -> int:  # fmt: skip
     """Total cost of every coded action, infinity where it was given up; returns the requests simulated.
 
