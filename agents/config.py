@@ -63,10 +63,9 @@ class SACConfig(LearnerConfig):
     """Soft actor-critic on the Box view; fields as in `stable_baselines3.SAC`.
 
     `train_freq` and `gradient_steps` count steps of the whole batch of `n_envs` environments, so there are
-    gradient_steps / (train_freq * n_envs) updates per environment step. `target_entropy` is in nats per free
-    action part (stable-baselines3 counts their sum), 0.69 = ln 2 being a uniform choice, and falls linearly
-    over the run to `final_target_entropy`. Beginning wide matters: the better decision often
-    lies at the other end of an axis, and a narrow policy never looks there.
+    gradient_steps / (train_freq * n_envs) updates per environment step. `ent_coef` falls
+    geometrically over the run to `final_ent_coef`. Beginning wide matters: the better decision often lies at
+    the other end of an axis, and a narrow policy never looks there.
     """
 
     algorithm: Literal["sac"]
@@ -75,9 +74,8 @@ class SACConfig(LearnerConfig):
     tau: Share
     train_freq: Count
     gradient_steps: Count
-    ent_coef: Annotated[str, Field(pattern=r"^auto(_[0-9.]+)?$")] | Positive
-    target_entropy: Annotated[float, Field(lt=0.69)]
-    final_target_entropy: Annotated[float, Field(lt=0.69)]
+    ent_coef: Positive
+    final_ent_coef: Positive
 
 
 AgentConfig = PPOConfig | SACConfig

@@ -54,19 +54,19 @@ class PPOLearner(PPO):
 class SACLearner(SAC):
     """stable-baselines3's SAC with schedules over the run's own budget.
 
-    `progress_remaining` (1 at the start, 0 at the end) drives learning rate and target entropy.
+    `progress_remaining` (1 at the start, 0 at the end) drives learning rate and entropy weight.
     """
 
     progress_remaining = 1.0
-    target_entropy_schedule: tuple[float, float] = (0.0, 0.0)
+    ent_coef_schedule: tuple[float, float] = (1.0, 1.0)
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
         self._current_progress_remaining = self.progress_remaining
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         """`gradient_steps` updates."""
-        first, last = self.target_entropy_schedule
-        self.target_entropy = last + (first - last) * self._current_progress_remaining
+        first, last = self.ent_coef_schedule
+        self.ent_coef_tensor = torch.tensor(last * (first / last) ** self._current_progress_remaining)
         super().train(gradient_steps, batch_size)
 
     def advance(self) -> None:
@@ -75,8 +75,7 @@ class SACLearner(SAC):
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         """Every optimiser by name, for checkpoints."""
-        found = {"actor": self.actor.optimizer, "critic": self.critic.optimizer}
-        return found | ({"ent_coef": self.ent_coef_optimizer} if self.ent_coef_optimizer is not None else {})
+        return {"actor": self.actor.optimizer, "critic": self.critic.optimizer}
 
 
 Learner = PPOLearner | SACLearner
@@ -166,6 +165,5 @@ def _build_sac(config: SACConfig, env: TrainingEnv, seed: int) -> SACLearner:
         seed=seed,
         device="cpu",
     )
-    parts = len(env.view.free)
-    learner.target_entropy_schedule = (parts * config.target_entropy, parts * config.final_target_entropy)
+    learner.ent_coef_schedule = (config.ent_coef, config.final_ent_coef)
     return learner

@@ -56,7 +56,7 @@ def restore(learner: Learner, checkpoint: Checkpoint) -> float:
     files = checkpoint.files
     try:
         counters = json.loads(files["counters.json"])
-        _restore_weights(learner, safetensors.torch.load(files[WEIGHTS]))
+        learner.policy.load_state_dict(safetensors.torch.load(files[WEIGHTS]))
         _restore_moments(learner, safetensors.torch.load(files["optimisers.safetensors"]))
         _restore_world(learner, np.load(io.BytesIO(files["world.npy"]), allow_pickle=False))
         arrays = safetensors.numpy.load(files["arrays.safetensors"])
@@ -69,16 +69,7 @@ def restore(learner: Learner, checkpoint: Checkpoint) -> float:
 
 
 def _weights(learner: Learner) -> dict[str, torch.Tensor]:
-    weights = {name: tensor.contiguous() for name, tensor in learner.policy.state_dict().items()}
-    if isinstance(learner, SACLearner) and learner.log_ent_coef is not None:
-        weights["log_ent_coef"] = learner.log_ent_coef.detach()
-    return weights
-
-
-def _restore_weights(learner: Learner, weights: dict[str, torch.Tensor]) -> None:
-    if isinstance(learner, SACLearner) and learner.log_ent_coef is not None:
-        learner.log_ent_coef.data.copy_(weights.pop("log_ent_coef"))
-    learner.policy.load_state_dict(weights)
+    return {name: tensor.contiguous() for name, tensor in learner.policy.state_dict().items()}
 
 
 def _moments(learner: Learner) -> dict[str, torch.Tensor]:

@@ -44,9 +44,8 @@ SAC = _COMMON | {
     "tau": 0.01,
     "train_freq": 4,
     "gradient_steps": 1,
-    "ent_coef": "auto_0.1",
-    "target_entropy": 0.3,
-    "final_target_entropy": -1.0,
+    "ent_coef": 0.1,
+    "final_ent_coef": 0.01,
     "activation": "relu",
 }
 
