@@ -14,10 +14,16 @@ import argparse
 import itertools
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dvfo_cli.output import print_json, print_note, print_table
+from dvfo_env.calibration.shipped import DEVICE_FITS, SERVER_FITS
+
+if TYPE_CHECKING:
+    from dvfo_env.devices.profile import DeviceProfile
+    from dvfo_env.servers.profile import ServerProfile
 
 Rows = list[dict[str, Any]]
 
@@ -27,7 +33,7 @@ SAME = 1e-3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `dvfo calibrate`."""
-    parser.add_argument("what", choices=("tx2", "pi4b", "phone", "servers", "uplink"), help="what to fit")
+    parser.add_argument("what", choices=(*DEVICE_FITS, *SERVER_FITS, "uplink"), help="what to fit")
     parser.add_argument(
         "traces", nargs="*", help="for uplink: your own trace files or folder; without, the shipped models"
     )
@@ -58,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.traces:
             rows = _own_uplink(arguments.traces, arguments.name, fresh)
         else:
-            rows = FITS[arguments.what](_existing(arguments.measurements), fresh)
+            rows = _shipped(arguments.what, _existing(arguments.measurements), fresh)
         differences = _differences(fresh, arguments.what) if arguments.check else None
         written = _place(fresh, Path(arguments.out), arguments.overwrite) if arguments.out else []
     if arguments.json:
@@ -76,36 +82,18 @@ def _existing(folder: str) -> Path:
     return Path(folder)
 
 
-def _tx2(measurements: Path, fresh: Path) -> Rows:
-    from dvfo_env.calibration.profile_io import write_profile
-    from dvfo_env.calibration.tx2 import calibrate_tx2
+def _shipped(what: str, measurements: Path, fresh: Path) -> Rows:
+    if what == "uplink":
+        return _shipped_uplinks(measurements, fresh)
+    from dvfo_env.record_yaml import write_record
 
-    profile, rows = calibrate_tx2(measurements)
-    write_profile(profile, fresh / f"{profile.name}.yaml")
-    return rows
-
-
-def _pi4b(measurements: Path, fresh: Path) -> Rows:
-    from dvfo_env.calibration.pi4b import calibrate_pi4b, write_pi4b
-
-    profile, rows = calibrate_pi4b(measurements)
-    write_pi4b(profile, fresh)
-    return rows
-
-
-def _phone(measurements: Path, fresh: Path) -> Rows:
-    from dvfo_env.calibration.phone import calibrate_phone, write_phone
-
-    profile, rows = calibrate_phone(measurements)
-    write_phone(profile, fresh)
-    return rows
-
-
-def _servers(measurements: Path, fresh: Path) -> Rows:
-    from dvfo_env.calibration.servers import calibrate_servers, write_servers
-
-    profiles, rows = calibrate_servers(measurements)
-    write_servers(profiles, fresh)
+    profiles: Sequence[DeviceProfile | ServerProfile]
+    if what in SERVER_FITS:
+        profiles, rows = SERVER_FITS[what](measurements)
+    else:
+        profiles, rows = DEVICE_FITS[what](measurements)
+    for profile in profiles:
+        write_record(profile, fresh / f"{profile.name}.yaml")
     return rows
 
 
@@ -124,13 +112,12 @@ def _own_uplink(traces: list[str], name: str, fresh: Path) -> Rows:
     return rows
 
 
-FITS = {"tx2": _tx2, "pi4b": _pi4b, "phone": _phone, "servers": _servers, "uplink": _shipped_uplinks}
-
-
 def _shipped_folder(what: str) -> Path:
     import dvfo_env
 
-    inside = {"servers": "servers/profiles", "uplink": "uplinks/models"}.get(what, "devices/profiles")
+    inside = "uplinks/models" if what == "uplink" else "devices/profiles"
+    if what in SERVER_FITS:
+        inside = "servers/profiles"
     return Path(dvfo_env.__path__[0]) / inside
 
 

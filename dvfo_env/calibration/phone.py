@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from dvfo_env.calibration.ncnn_tables import NEAREST_NETWORKS, network_latency, read_ncnn_tables, select_run
-from dvfo_env.calibration.servers import write_record
 from dvfo_env.devices.profile import (
     CopyCost,
     CorePower,
@@ -127,7 +126,7 @@ def fit_copy(megabytes: Sequence[float], time_ms: Sequence[float]) -> tuple[floa
     return float(base), float(slope), error
 
 
-def calibrate_phone(measurements: Path) -> tuple[DeviceProfile, list[dict[str, Any]]]:
+def calibrate_phone(measurements: Path) -> tuple[list[DeviceProfile], list[dict[str, Any]]]:
     """Build the Snapdragon 835 phone's profile from a folder of raw measurements.
 
     Returns the profile and one report row per workload and mapping (time, evidence, sum of the raw table and
@@ -167,12 +166,7 @@ def calibrate_phone(measurements: Path) -> tuple[DeviceProfile, list[dict[str, A
         copies=copies,
         power=_power(),
     )
-    return profile, report + copy_report
-
-
-def write_phone(profile: DeviceProfile, folder: Path) -> Path:
-    """Write the profile as `<name>.yaml` into `folder`; returns the path."""
-    return write_record(profile, Path(folder) / f"{profile.name}.yaml")
+    return [profile], report + copy_report
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:

@@ -23,7 +23,6 @@ from dvfo_env.calibration.ncnn_tables import (
     read_ncnn_tables,
     select_run,
 )
-from dvfo_env.calibration.servers import write_record
 from dvfo_env.devices.profile import (
     ClockDomain,
     ClockLaw,
@@ -166,7 +165,7 @@ def fit_a15_voltage(measurements: Path) -> tuple[float, tuple[float, float]]:
     return float(x @ y / (x @ x)), (round(float(slopes.min()), 3), round(float(slopes.max()), 3))
 
 
-def calibrate_pi4b(measurements: Path) -> tuple[DeviceProfile, list[dict[str, Any]]]:
+def calibrate_pi4b(measurements: Path) -> tuple[list[DeviceProfile], list[dict[str, Any]]]:
     """Build the Raspberry Pi 4B profile from a folder of raw measurements.
 
     Returns the profile and one report row per workload and mapping: time at 1.8 GHz (where the tables are),
@@ -200,12 +199,7 @@ def calibrate_pi4b(measurements: Path) -> tuple[DeviceProfile, list[dict[str, An
         power=_power(*fit_a15_voltage(measurements)),
         thermal=_thermal(),
     )
-    return profile, [_row(w, n, total, shape) for w, by in times.items() for n, total in by.items()]
-
-
-def write_pi4b(profile: DeviceProfile, folder: Path) -> Path:
-    """Write the profile as `<name>.yaml` into `folder`; returns the path."""
-    return write_record(profile, Path(folder) / f"{profile.name}.yaml")
+    return [profile], [_row(w, n, total, shape) for w, by in times.items() for n, total in by.items()]
 
 
 _TITLES = {1: "one core", 2: "two cores", 4: "all four cores"}

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dvfo_env.calibration.ncnn_tables import (
     NCNN_SOURCE,
     NEAREST_NETWORKS,
@@ -19,7 +17,7 @@ from dvfo_env.calibration.ncnn_tables import (
     scaling_errors_percent,
     select_run,
 )
-from dvfo_env.schema import Coefficient, Record
+from dvfo_env.schema import Coefficient
 from dvfo_env.servers.profile import LoadProcess, ServerProfile
 
 
@@ -99,32 +97,6 @@ def calibrate_servers(measurements: Path) -> tuple[list[ServerProfile], list[dic
                 }
             )
     return profiles, report
-
-
-def write_servers(profiles: list[ServerProfile], folder: Path) -> list[Path]:
-    """Write each profile as `<name>.yaml` into `folder`; returns the paths."""
-    return [write_record(profile, Path(folder) / f"{profile.name}.yaml") for profile in profiles]
-
-
-def write_record(record: Record, path: Path) -> Path:
-    """Write a schema record as YAML: fields in the schema's order, short lists in one line, no nulls."""
-    data = record.model_dump(mode="json", exclude_none=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-class _Dumper(yaml.SafeDumper):
-    """Safe YAML with lists of plain values in one line."""
-
-
-def _in_line(dumper: yaml.SafeDumper, values: list[Any]) -> yaml.Node:
-    plain = all(isinstance(value, str | int | float) for value in values)
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=plain)
-
-
-_Dumper.add_representer(list, _in_line)
 
 
 def _median(values: list[float]) -> float:

@@ -13,6 +13,7 @@ from dvfo_env.calibration.tx2_latency import RooflineFit
 from dvfo_env.calibration.tx2_readers import LATENCY_FILES, LatencyGrid
 from dvfo_env.devices.layers import shares
 from dvfo_env.devices.profile import ClockLaw, DeviceProfile, Fit, Law
+from dvfo_env.record_yaml import rounded
 from dvfo_env.schema import Coefficient
 from dvfo_env.workloads import load_workload
 
@@ -53,7 +54,7 @@ NCNN_NEAREST = {
 }
 
 
-def calibrate_tx2(measurements: Path | str) -> tuple[DeviceProfile, Rows]:
+def calibrate_tx2(measurements: Path) -> tuple[list[DeviceProfile], Rows]:
     """Fit the profile `jetson-tx2` to the measurements in a folder.
 
     Returns the profile, and one row per fit: part, name, points, error_percent, holdout_error_percent,
@@ -62,7 +63,7 @@ def calibrate_tx2(measurements: Path | str) -> tuple[DeviceProfile, Rows]:
     Raises:
         MeasurementError: a data set is missing, unreadable or too small.
     """
-    folder = Path(measurements)
+    folder = measurements
     grids = {name: tx2_readers.read_latency_grid(folder, name) for name in tx2_readers.TENSORRT_NAMES}
     keras_rows, cpu_share = _keras(folder)
     laws, rows, fits = _tensorrt(grids, cpu_share)
@@ -93,7 +94,7 @@ def calibrate_tx2(measurements: Path | str) -> tuple[DeviceProfile, Rows]:
     )
     note = f"{thermal.rms_error_c:.2f} C root mean square over {thermal.lines} s before the fan starts"
     rows += [*power_rows, _row("thermal", "RC node", thermal.lines, None, note)]
-    return profile, rows
+    return [rounded(profile)], rows
 
 
 def _row(part: str, name: str, points: int, errors: Errors | None, note: str = "") -> dict[str, Any]:

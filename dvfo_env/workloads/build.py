@@ -10,10 +10,8 @@ from __future__ import annotations
 from itertools import pairwise
 from math import prod
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from dvfo_env.record_yaml import write_record
 from dvfo_env.workloads.card import Check, Cut, CutTensor, Segment, WorkloadCard
 from dvfo_env.workloads.cuts import CutPoint, all_cuts, card_cuts, execution_order
 from dvfo_env.workloads.graph import Graph, Operation
@@ -70,32 +68,12 @@ def write_card(card: WorkloadCard, folder: Path | str = CARDS_DIR) -> Path:
     """Write `<folder>/<name>.yaml` and return its path; the same card always gives the same bytes."""
     path = Path(folder) / f"{card.name}.yaml"
     header = _HEADER.format(title=card.title, module=card.name.replace("-", "_"))
-    data: dict[str, Any] = card.model_dump(mode="json", exclude_none=True)
-    body = yaml.dump(data, Dumper=_CardDumper, sort_keys=False, width=110, allow_unicode=True)
-    path.write_text(header + body, encoding="utf-8", newline="\n")
-    return path
+    return write_record(card, path, header)
 
 
 def write_all(folder: Path | str = CARDS_DIR) -> tuple[Path, ...]:
     """Write the cards of all shipped networks."""
     return tuple(write_card(build_card(graph()), folder) for graph in GRAPHS.values())
-
-
-class _CardDumper(yaml.SafeDumper):
-    """Shapes, layer lists and tensors on one line, everything else a line a key."""
-
-    def represent_sequence(
-        self, tag: str, sequence: Any, flow_style: bool | None = None
-    ) -> yaml.SequenceNode:
-        flow = all(not isinstance(item, dict) for item in sequence)
-        return super().represent_sequence(tag, sequence, flow_style=flow)
-
-    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
-        flow = isinstance(mapping, dict) and set(mapping) == {"name", "shape"}
-        return super().represent_mapping(tag, mapping, flow_style=flow)
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
 
 
 def _cut(point: CutPoint) -> Cut:

@@ -14,11 +14,11 @@ from dvfo_env.calibration.phone import (
     read_copy_rows,
     read_layer_rows,
     segment_times,
-    write_phone,
 )
 from dvfo_env.devices import DeviceModel, describe, load_device
 from dvfo_env.devices.profile import SegmentTable
 from dvfo_env.errors import ConfigError, MeasurementError
+from dvfo_env.record_yaml import write_record
 from dvfo_env.workloads import load_workload
 from tests.measurements import measurements_dir
 
@@ -170,8 +170,8 @@ def test_power_depends_on_where_it_runs() -> None:
 
 
 def test_the_shipped_profile_comes_from_the_raw_files(tmp_path: Path) -> None:
-    profile, report = calibrate_phone(measurements_dir())
-    assert load_device(write_phone(profile, tmp_path)) == load_device(PHONE)
+    (profile,), report = calibrate_phone(measurements_dir())
+    assert load_device(write_record(profile, tmp_path / "again.yaml")) == load_device(PHONE)
     tables = [row for row in report if "raw_sum_ms" in row]
     assert len(tables) == len(COLUMNS)
     segments = len(load_workload("inception-v4").segments)

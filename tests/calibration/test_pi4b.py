@@ -12,10 +12,10 @@ from dvfo_env.calibration.pi4b import (
     fit_a15_voltage,
     fit_clock_shape,
     read_pose_rows,
-    write_pi4b,
 )
 from dvfo_env.devices import DeviceModel, describe, load_device
 from dvfo_env.errors import MeasurementError
+from dvfo_env.record_yaml import write_record
 from dvfo_env.workloads import load_workload
 from tests.measurements import measurements_dir
 
@@ -114,8 +114,8 @@ def test_only_the_measured_network_is_more_than_assumed() -> None:
 
 
 def test_the_shipped_profile_comes_from_the_raw_files(tmp_path: Path) -> None:
-    profile, report = calibrate_pi4b(measurements_dir())
-    assert load_device(write_pi4b(profile, tmp_path)) == load_device("raspberry-pi-4b")
+    (profile,), report = calibrate_pi4b(measurements_dir())
+    assert load_device(write_record(profile, tmp_path / "again.yaml")) == load_device("raspberry-pi-4b")
     assert len(report) == 12
     measured = {(row["workload"], row["mapping"]) for row in report if row["evidence"] == "measured"}
     assert measured == {("resnet50", "cpu1"), ("resnet50", "cpu4")}

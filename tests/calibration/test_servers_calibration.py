@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dvfo_env.calibration.servers import calibrate_servers, write_servers
+from dvfo_env.calibration.servers import calibrate_servers
 from dvfo_env.errors import MeasurementError
+from dvfo_env.record_yaml import write_record
 from dvfo_env.servers import list_servers, load_server
 from tests.measurements import measurements_dir
 
@@ -15,8 +16,9 @@ from tests.measurements import measurements_dir
 def test_the_shipped_files_come_from_the_raw_tables(tmp_path: Path) -> None:
     profiles, report = calibrate_servers(measurements_dir())
     assert tuple(sorted(profile.name for profile in profiles)) == list_servers()
-    for path in write_servers(profiles, tmp_path):
-        assert load_server(path) == load_server(path.stem)
+    for profile in profiles:
+        path = write_record(profile, tmp_path / f"{profile.name}.yaml")
+        assert load_server(path) == load_server(profile.name)
     assert {row["evidence"] for row in report if row["workload"] == "resnet50"} == {"measured"}
     assert all(row["low_ms"] <= row["latency_ms"] <= row["high_ms"] for row in report)
 

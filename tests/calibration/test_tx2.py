@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from dvfo_env.calibration.profile_io import profile_yaml, write_profile
 from dvfo_env.calibration.tx2 import calibrate_tx2
 from dvfo_env.calibration.tx2_readers import read_keras_grid, read_latency_grid, read_tegrastats
 from dvfo_env.calibration.validate import validate_profile
 from dvfo_env.devices import load_device
 from dvfo_env.devices.profile import DeviceProfile
 from dvfo_env.errors import ConfigError, MeasurementError
+from dvfo_env.record_yaml import write_record
 from tests.measurements import measurements_dir
 
 Calibrated = tuple[DeviceProfile, dict[tuple[str, str], dict[str, Any]]]
@@ -26,7 +26,7 @@ def measurements() -> Path:
 
 @pytest.fixture(scope="module")
 def calibrated(measurements: Path) -> Calibrated:
-    profile, rows = calibrate_tx2(measurements)
+    (profile,), rows = calibrate_tx2(measurements)
     return profile, {(row["part"], row["name"]): row for row in rows}
 
 
@@ -65,9 +65,8 @@ def test_the_thermal_node_follows_the_log(calibrated: Calibrated) -> None:
 
 
 def test_the_shipped_profile_regenerates_from_the_raw_files(calibrated: Calibrated, tmp_path: Path) -> None:
-    write_profile(calibrated[0], tmp_path / "again.yaml")
-    again, shipped = load_device(tmp_path / "again.yaml"), load_device("jetson-tx2")
-    assert profile_yaml(again) == profile_yaml(shipped)
+    again = load_device(write_record(calibrated[0], tmp_path / "again.yaml"))
+    assert again == load_device("jetson-tx2")
 
 
 def test_the_shipped_profile_validates_against_the_raw_files(measurements: Path) -> None:
