@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_env.compiled import inline_kernel, kernel
+from dvfo_env.compiled import inline_kernel, kernel, prefetch
 from dvfo_env.observation import observe
 from dvfo_env.state import (
     ACCURACY_LOST,
@@ -48,7 +48,7 @@ from dvfo_env.state import (
     TRANSITION,
     WAITING,
 )
-from dvfo_env.tables import CPU, CUT, GPU, LEVEL, MAPPING, MEM
+from dvfo_env.tables import CPU, CUT, FLOOR_LOG2, GPU, LEVEL, LOAD, MAPPING, MEM, RATE, RATE_LOG2, RTT
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -56,7 +56,8 @@ _MIX2 = np.uint64(0x94D049BB133111EB)
 _S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
 _OFFSET_DRAW, _ETA_DRAW, _NEXT_EPISODE, _FIRST_GAP = 1, 2, 3, 16
 _SMOOTHING = 0.3
-_FLOOR_MBPS = 2.0**-10  # what a transfer that moved nothing is remembered as
+_TINY_MS = 1e-30
+_AHEAD = 6  # environments
 
 
 @inline_kernel()  # type: ignore[untyped-decorator]
@@ -109,7 +110,7 @@ def transfer(
     spent = 0.0
     room = (step + 1) * step_ms - start_ms
     while True:
-        rate = bank[wrapped(offset + step, length), 0]  # Mbit/s = kilobit per ms
+        rate = bank[wrapped(offset + step, length), RATE]  # Mbit/s = kilobit per ms
         if rate * room >= left:
             spent += left / rate
             if spent > limit_ms:
@@ -157,43 +158,33 @@ def run_head(
     Each changed clock takes effect after its delay; until then the head progresses at the old clock. Returns
     (ms, mJ counted, mJ board) until all changes are in effect, then the same for the rest of the head.
     """
-    c, g, m = s.cpu, s.gpu, s.mem
+    rows = head[mapping, cut]
     left, at_ms, counted_mj, board_mj = 1.0, 0.0, 0.0, 0.0
-    if (c != cpu or g != gpu or m != mem) and head[mapping, cut, cpu, gpu, mem, 0] > 0.0:
-        for _ in range(3):
-            # the next change to take effect, by delay; domains that do not change have none
-            best, delay = -1, 1e300
-            if c != cpu and p.cpu_delay_ms < delay:
-                best, delay = 0, p.cpu_delay_ms
-            if g != gpu and p.gpu_delay_ms < delay:
-                best, delay = 1, p.gpu_delay_ms
-            if m != mem and p.mem_delay_ms < delay:
-                best, delay = 2, p.mem_delay_ms
-            if best < 0:
-                break
-            whole_ms = head[mapping, cut, c, g, m, 0]
-            share = left
-            if whole_ms > 0.0:
-                share = min(left, (delay - at_ms) / whole_ms)
+    c, g, m = s.cpu, s.gpu, s.mem
+    if c != cpu or g != gpu or m != mem:
+        for rank in range(3):  # the domains by delay; one that does not change adds a stage of no length
+            changes = (
+                ((p.cpu_rank == rank) & (c != cpu))
+                | ((p.gpu_rank == rank) & (g != gpu))
+                | ((p.mem_rank == rank) & (m != mem))
+            )
+            until_ms = p.delay_of_rank_ms[rank] if changes else at_ms
+            whole_ms = rows[c, g, m, 0]
+            share = min(left, (until_ms - at_ms) / max(whole_ms, _TINY_MS))
             at_ms += share * whole_ms
-            counted_mj += share * head[mapping, cut, c, g, m, 1]
-            board_mj += share * head[mapping, cut, c, g, m, 2]
+            counted_mj += share * rows[c, g, m, 1]
+            board_mj += share * rows[c, g, m, 2]
             left -= share
-            if left <= 1e-12:
-                return at_ms, counted_mj, board_mj, 0.0, 0.0, 0.0
-            if best == 0:
-                c = cpu
-            elif best == 1:
-                g = gpu
-            else:
-                m = mem
+            c = cpu if p.cpu_rank <= rank else c
+            g = gpu if p.gpu_rank <= rank else g
+            m = mem if p.mem_rank <= rank else m
     return (
         at_ms,
         counted_mj,
         board_mj,
-        left * head[mapping, cut, cpu, gpu, mem, 0],
-        left * head[mapping, cut, cpu, gpu, mem, 1],
-        left * head[mapping, cut, cpu, gpu, mem, 2],
+        left * rows[cpu, gpu, mem, 0],
+        left * rows[cpu, gpu, mem, 1],
+        left * rows[cpu, gpu, mem, 2],
     )
 
 
@@ -255,8 +246,8 @@ def outcome(
         )
         radio_mj = (p.radio_base_mw * send_ms + p.radio_mw_per_mbps * sent) * 1e-3
         arrived = wrapped(s.offset + int(s.arrival_ms / p.bank_step_ms), bank.shape[0])
-        network_ms = float(bank[arrived, 1])
-        server_ms = tail_ms[cut] * bank[arrived, 2] + send[cut, level, 2]
+        network_ms = float(bank[arrived, RTT])
+        server_ms = tail_ms[cut] * bank[arrived, LOAD] + send[cut, level, 2]
         receive_ms = p.answer_ms
         if send_ms + network_ms + server_ms + receive_ms > p.offload_timeout_ms or sent < send[cut, level, 0]:
             # what is not back by the time-out never counts: the rest runs here, with the out-of-the-box
@@ -334,8 +325,8 @@ def begin_episode(s: Any, stream: np.uint64, p: Any, bank: Any, top: NDArray[np.
     s.rate_log2 = 0.0
     s.rate_before_log2 = 0.0
     s.rate_smooth_log2 = 0.0
-    s.rtt_ms = 1.0
-    s.server_factor = 1.0
+    s.rtt_log2 = 0.0
+    s.server_log2 = 0.0
     s.timeouts = 0
     s.cpu = top[CPU]
     s.gpu = top[GPU]
@@ -345,9 +336,8 @@ def begin_episode(s: Any, stream: np.uint64, p: Any, bank: Any, top: NDArray[np.
 
 
 @inline_kernel()  # type: ignore[untyped-decorator]
-def remember_rate(s: Any, mbps: float, heard_ms: float) -> None:
-    """The device has seen its uplink carry `mbps` at wall time `heard_ms`."""
-    rate_log2 = np.log2(max(mbps, _FLOOR_MBPS))
+def remember_rate(s: Any, rate_log2: float, heard_ms: float) -> None:
+    """The device has seen its uplink carry 2**`rate_log2` Mbit/s at wall time `heard_ms`."""
     if np.isinf(s.heard_ms):
         s.rate_before_log2 = rate_log2
         s.rate_smooth_log2 = rate_log2
@@ -367,23 +357,24 @@ def watch_link(s: Any, p: Any, bank: Any) -> None:
     if report_ms <= s.heard_ms:
         return
     sample = max(int(np.ceil(report_ms / p.bank_step_ms)) - 1, 0)
-    mbps = float(bank[wrapped(s.offset + sample, bank.shape[0]), 0])
-    remember_rate(s, mbps, report_ms)
-    if mbps > _FLOOR_MBPS:
+    rate_log2 = bank[wrapped(s.offset + sample, bank.shape[0]), RATE_LOG2]
+    remember_rate(s, rate_log2, report_ms)
+    if rate_log2 > FLOOR_LOG2:
         s.timeouts = 0
 
 
 @inline_kernel()  # type: ignore[untyped-decorator]
 def remember_transfer(s: Any, p: Any, bank: Any, out: Any) -> None:
     """What the device learns about the uplink and the server from the request it has just sent."""
-    remember_rate(s, float(out[SEEN_MBPS]), s.arrival_ms + out[LATENCY_MS] - out[FALLBACK])
+    seen_log2 = np.log2(max(out[SEEN_MBPS], np.float32(2.0**FLOOR_LOG2)))
+    remember_rate(s, seen_log2, s.arrival_ms + out[LATENCY_MS] - out[FALLBACK])
     if out[TIMED_OUT] > 0.0:
         s.timeouts += 1
     else:
         arrived = wrapped(s.offset + int(s.arrival_ms / p.bank_step_ms), bank.shape[0])
         s.timeouts = 0
-        s.rtt_ms = bank[arrived, 1]
-        s.server_factor = bank[arrived, 2]
+        s.rtt_log2 = np.log2(bank[arrived, RTT])
+        s.server_log2 = np.log2(bank[arrived, LOAD])
 
 
 @inline_kernel()  # type: ignore[untyped-decorator]
@@ -444,6 +435,16 @@ def reset_batch(
         observe(states[i], p, top[CPU], top[GPU], top[MEM], observations[i])
 
 
+@inline_kernel()  # type: ignore[untyped-decorator]
+def ask_ahead(head: Any, p: Any, bank: Any, top: Any, states: Any, actions: Any, i: int) -> None:
+    """Ask the memory for what environment `i` is going to look up."""
+    s = states[i]
+    a = actions[i]
+    prefetch(bank, (wrapped(s.offset + int(s.now_ms / p.bank_step_ms), bank.shape[0]), RATE))
+    prefetch(head, (a[MAPPING], a[CUT], a[CPU], a[GPU], a[MEM], 0))
+    prefetch(head, (a[MAPPING], a[CUT], int(s.cpu), int(s.gpu), int(s.mem), 0))
+
+
 @kernel()  # type: ignore[untyped-decorator]
 def step_batch(
     head: Any,
@@ -483,6 +484,7 @@ def step_batch(
         s = states[i]
         a = actions[i]
         out = outcomes[i]
+        ask_ahead(head, p, bank, top, states, actions, min(i + _AHEAD, states.shape[0] - 1))
         cost = outcome(
             head, idle, codec, send, tail_ms, cpu_ghz, p, bank, s,
             a[CUT], a[MAPPING], a[CPU], a[GPU], a[MEM], a[LEVEL], out,

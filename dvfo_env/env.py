@@ -101,6 +101,8 @@ class DVFOEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         self.reward_dim = 3
         self.render_mode = render_mode
         self.simulator = Simulator(self.tables, 1, bank_seed=bank_seed, autoreset=False)
+        self._per_ms = float(self.tables.params[0]["latency_weight_per_ms"])
+        self._per_mj = float(self.tables.params[0]["energy_weight_per_mj"])
         self._history: list[dict[str, Any]] = []
         self._seeded = False
         self._over = False
@@ -141,13 +143,8 @@ class DVFOEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
 
     def _info(self, row: list[float]) -> dict[str, Any]:
         info: dict[str, Any] = dict(zip(OUTCOME, row, strict=True))
-        p = self.tables.params[0]
         info["reward_vector"] = np.array(
-            [
-                -row[LATENCY_MS] * p["latency_weight_per_ms"],
-                -row[ENERGY_MJ] * p["energy_weight_per_mj"],
-                -row[ACCURACY_LOST],
-            ],
+            [-row[LATENCY_MS] * self._per_ms, -row[ENERGY_MJ] * self._per_mj, -row[ACCURACY_LOST]],
             dtype=np.float32,
         )
         return info

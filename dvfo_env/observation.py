@@ -74,8 +74,8 @@ def observe(s: Any, p: Any, top_cpu: int, top_gpu: int, top_mem: int, row: NDArr
     row[3] = clip_unit((s.rate_smooth_log2 - RATE_CENTRE_LOG2) / RATE_SPAN_LOG2, -1.0)
     silence_ms = s.now_ms - s.heard_ms
     row[4] = 1.0 if silence_ms > 1e12 else silence_ms / (silence_ms + SILENCE_MS)
-    row[5] = clip_unit(np.log2(max(s.rtt_ms, 1.0)) / RTT_SPAN_LOG2, 0.0)
-    row[6] = clip_unit(np.log2(max(s.server_factor, 1.0)) / SERVER_SPAN_LOG2, 0.0)
+    row[5] = clip_unit(s.rtt_log2 / RTT_SPAN_LOG2, 0.0)
+    row[6] = clip_unit(s.server_log2 / SERVER_SPAN_LOG2, 0.0)
     row[7] = clip_unit(s.timeouts / TIMEOUT_SPAN, 0.0)
     row[8] = s.cpu / max(top_cpu, 1)
     row[9] = s.gpu / max(top_gpu, 1)

@@ -104,7 +104,9 @@ class Simulator:
         )
         if bad >= 0:
             legal = ", ".join(f"{part} 0..{top}" for part, top in zip(ACTION_PARTS, self.top, strict=True))
-            raise ActionError(f"action of environment {bad}: {list(actions[bad])} is out of range ({legal})")
+            raise ActionError(
+                f"action of environment {bad}: {actions[bad].tolist()} is out of range ({legal})"
+            )
         return b
 
 

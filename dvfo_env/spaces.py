@@ -57,8 +57,10 @@ class ActionView:
 
         A Box entry x picks choice floor((x + 1) / 2 * size); entries outside [-1, 1] are clipped to it.
 
+        Whether discrete indices are in range is checked where they are used, by `Simulator.step`.
+
         Raises:
-            ActionError: wrong shape, NaN, not whole numbers, or out of range; names environment and part.
+            ActionError: wrong shape, NaN or not whole numbers; names environment and part.
         """
         array = np.asarray(actions)
         if array.ndim != 2 or array.shape[1] != len(self.free):
@@ -82,11 +84,7 @@ class ActionView:
             bad = ~np.isfinite(array) | (array != np.floor(array))
             if bad.any():
                 self._refuse(array, bad, "is not a whole number")
-            array = array.astype(np.int64)
-        bad = (array < 0) | (array >= self.sizes)
-        if bad.any():
-            self._refuse(array, bad, "is out of range")
-        return array
+        return array.astype(np.int64, copy=False)  # the compiled step checks the range of every index
 
     def _refuse(self, array: NDArray[Any], bad: NDArray[np.bool_], why: str) -> None:
         row, column = (int(i) for i in np.argwhere(bad)[0])

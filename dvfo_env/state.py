@@ -22,8 +22,8 @@ STATE = np.dtype(
         ("rate_log2", "f8"),  # log2 Mbit/s of the last transfer
         ("rate_before_log2", "f8"),  # of the one before
         ("rate_smooth_log2", "f8"),  # exponential moving average
-        ("rtt_ms", "f8"),  # last seen
-        ("server_factor", "f8"),  # last seen server time over the unloaded server's
+        ("rtt_log2", "f8"),  # log2 ms, last seen
+        ("server_log2", "f8"),  # log2 of the last seen server time over the unloaded server's
         ("timeouts", "i8"),  # consecutive, up to now
         ("cpu", "i4"),  # clock indices in force
         ("gpu", "i4"),

@@ -29,6 +29,10 @@ CUT, MAPPING, CPU, GPU, MEM, LEVEL = range(len(ACTION_PARTS))
 #: Length of the bank of uplink, RTT and server-load samples that episodes start in at random; a power of two.
 BANK_SAMPLES = 1 << 18
 
+#: Columns of a bank: Mbit/s, round-trip time in ms, server time over the unloaded server's, log2 of the rate.
+RATE, RTT, LOAD, RATE_LOG2 = range(4)
+FLOOR_LOG2 = -10.0  # log2 Mbit/s that a link which carries nothing is remembered as
+
 MAX_TRIPS = 4
 
 #: CPU, GPU and memory clocks of the action, MHz.
@@ -57,6 +61,10 @@ PARAMS = np.dtype(
         ("cpu_delay_ms", "f8"),
         ("gpu_delay_ms", "f8"),
         ("mem_delay_ms", "f8"),
+        ("cpu_rank", "i8"),  # place of each clock domain among the three by delay
+        ("gpu_rank", "i8"),
+        ("mem_rank", "i8"),
+        ("delay_of_rank_ms", "f8", (3,)),
         ("thermal", "i8"),
         ("ambient_c", "f8"),
         ("start_c", "f8"),
@@ -81,7 +89,7 @@ class CostTables:
     """A scenario as dense arrays; shapes use K cuts, U mappings, C, G, M clock points, Z compression levels.
 
     head   float32 [U, K, C, G, M, 3]  latency_ms, counted energy_mj, board energy_mj of the head before each
-    cut
+                                       cut
     idle   float32 [C, G, M, 2]        counted mw, board mw while waiting with these clocks set
     codec  float32 [C, G, M, 2]        the same with one core encoding
     send   float32 [K, Z, 4]           kilobits sent, encode_ms at 1 GHz, decode_ms, accuracy lost in points
@@ -127,9 +135,8 @@ class CostTables:
     def bank(self, seed: int) -> NDArray[np.float32]:
         """Samples of everything outside the device's control, on the uplink's time step.
 
-        Returns float32 [BANK_SAMPLES, 4]: rate_mbps, rtt_ms, server load factor, unused. Policies compared on
-        the
-        same bank and episode seeds meet exactly the same world.
+        Returns float32 [BANK_SAMPLES, 4], columns RATE, RTT, LOAD, RATE_LOG2. Policies compared on the same
+        bank and episode seeds meet exactly the same world.
         """
         return _bank(cast(Hashable, self.uplink), self.server, seed)
 
@@ -165,8 +172,9 @@ class CostTables:
 def _bank(uplink_key: Hashable, server: ServerModel, seed: int) -> NDArray[np.float32]:
     uplink = cast(Uplink, uplink_key)
     bank = np.zeros((BANK_SAMPLES, 4), dtype=np.float32)
-    bank[:, :2] = uplink.bank(BANK_SAMPLES, seed)
-    bank[:, 2] = server.load_bank(BANK_SAMPLES, uplink.step_ms, seed)
+    bank[:, :LOAD] = uplink.bank(BANK_SAMPLES, seed)
+    bank[:, LOAD] = server.load_bank(BANK_SAMPLES, uplink.step_ms, seed)
+    bank[:, RATE_LOG2] = np.log2(np.maximum(bank[:, RATE], np.float32(2.0**FLOOR_LOG2)))
     bank.setflags(write=False)
     return bank
 
@@ -312,6 +320,9 @@ def _params(
     p["radio_wait_mw"] = uplink.radio.receive_base_mw.value
     p["answer_ms"] = device.card.answer_bytes * 8e-3 / uplink.downlink_mbps
     p["cpu_delay_ms"], p["gpu_delay_ms"], p["mem_delay_ms"] = device.effect_delay_ms
+    by_delay = np.argsort(device.effect_delay_ms, kind="stable")
+    p["cpu_rank"], p["gpu_rank"], p["mem_rank"] = np.argsort(by_delay)
+    p["delay_of_rank_ms"] = np.array(device.effect_delay_ms)[by_delay]
     p["battery_mj"] = scenario.battery.capacity_mj if scenario.battery else np.inf
     p["bank_step_ms"] = uplink.step_ms
     p["episode_requests"] = scenario.episode_requests
