@@ -9,8 +9,8 @@ import numpy as np
 
 from dvfo_env.calibration import tx2_latency, tx2_parts, tx2_power, tx2_readers, tx2_thermal
 from dvfo_env.calibration.fitting import Errors, percent_error
-from dvfo_env.calibration.tx2_latency import RooflineFit
-from dvfo_env.calibration.tx2_readers import LATENCY_FILES, LatencyGrid
+from dvfo_env.calibration.laws import FittedLaw, Points
+from dvfo_env.calibration.tx2_readers import LATENCY_FILES
 from dvfo_env.devices.layers import shares
 from dvfo_env.devices.profile import ClockLaw, DeviceProfile, Fit, Law
 from dvfo_env.record_yaml import rounded
@@ -110,8 +110,8 @@ def _row(part: str, name: str, points: int, errors: Errors | None, note: str = "
 
 
 def _tensorrt(
-    grids: dict[str, LatencyGrid], share: tuple[float, float, float]
-) -> tuple[dict[str, dict[str, ClockLaw]], Rows, dict[str, RooflineFit]]:
+    grids: dict[str, Points], share: tuple[float, float, float]
+) -> tuple[dict[str, dict[str, ClockLaw]], Rows, dict[str, FittedLaw]]:
     rows: Rows = []
     fits, errors = {}, {}
     for name in FULL_GRIDS:
@@ -148,7 +148,7 @@ def _tensorrt(
 
 
 def _gpu_law(
-    name: str, law: RooflineFit, errors: Errors, points: int, method: str, share: tuple[float, float, float]
+    name: str, law: FittedLaw, errors: Errors, points: int, method: str, share: tuple[float, float, float]
 ) -> ClockLaw:
     source = f"{tx2_readers.TENSORRT_SOURCE} {LATENCY_FILES}/{tx2_readers.TENSORRT_NAMES[name]}_*_output.txt"
 
@@ -168,7 +168,7 @@ def _gpu_law(
     source = f"{source}; {tx2_readers.KERAS_SOURCE} data/measurements"
     constant = Coefficient(
         value=law.t0_ms * (1.0 - middle), unit="ms", evidence="assumed", source=source,
-        range=(law.t0_ms * (1.0 - high), law.t0_ms * (1.0 - low)), note=why,
+        range=(law.t0_ms * round(1.0 - high, 6), law.t0_ms * round(1.0 - low, 6)), note=why,
     )  # fmt: skip
     launch = Coefficient(
         value=law.t0_ms * middle * at_ghz, unit="ms*GHz", evidence="assumed", source=source,
@@ -248,7 +248,7 @@ def _cpu_law(
 
 
 def _power(
-    folder: Path, grids: dict[str, LatencyGrid], fits: dict[str, RooflineFit]
+    folder: Path, grids: dict[str, Points], fits: dict[str, FittedLaw]
 ) -> tuple[tx2_parts.PowerInputs, Rows]:
     logs = (tx2_readers.read_tegrastats(folder, vgg=True), tx2_readers.read_tegrastats(folder, vgg=False))
     gpu_mhz = tuple(round(1000.0 * ghz, 2) for ghz in sorted(set(grids["vgg19"].gpu_ghz.tolist())))
@@ -278,7 +278,7 @@ def _power(
     return inputs, rows
 
 
-def _dram_gb(name: str, vgg: tuple[float, float, float], fits: dict[str, RooflineFit]) -> Coefficient:
+def _dram_gb(name: str, vgg: tuple[float, float, float], fits: dict[str, FittedLaw]) -> Coefficient:
     source = f"{tx2_parts.LOGS} and {LATENCY_FILES}"
     if name == "vgg19":
         note = "EMC load x 32 bytes x EMC clock x latency, median over 13 GPU clocks"

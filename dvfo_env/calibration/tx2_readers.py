@@ -16,12 +16,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dvfo_env.calibration.laws import Points
 from dvfo_env.errors import MeasurementError
 
 Array = NDArray[np.float64]
 
 TENSORRT_FOLDER = "tx2-thynics-gpu-emc-rails"
 KERAS_FOLDER = "tx2-flexibo-cores-cpu-gpu-emc"
+TENSORRT_CPU_GHZ = 2.0352
 NCNN_FOLDER = "ncnn-benchmark-tables"
 TENSORRT_SOURCE = "thynics/jetson_dvfs@7ac3f7cbfc576012ec832af8562ede6419c168c2"
 KERAS_SOURCE = "softsys4ai/FlexiBO@c3d4bd2b48e47a4e2b037f702f23ed56a2461213"
@@ -37,32 +39,6 @@ TENSORRT_NAMES = {
     "yolov3-tiny": "tiny-yolov3",
 }
 """How the benchmark's files call our workloads."""
-
-
-class LatencyGrid(NamedTuple):
-    """Latency (ms) over GPU and memory clocks (GHz), each [points], sorted by clock."""
-
-    gpu_ghz: Array
-    mem_ghz: Array
-    latency_ms: Array
-
-    def take(self, keep: NDArray[np.bool_]) -> LatencyGrid:
-        """The points where `keep` [points] is true."""
-        return LatencyGrid(*(column[keep] for column in self))
-
-
-class KerasGrid(NamedTuple):
-    """Latency (ms) over cores and clocks (GHz), each [points]."""
-
-    cores: Array
-    cpu_ghz: Array
-    gpu_ghz: Array
-    mem_ghz: Array
-    latency_ms: Array
-
-    def take(self, keep: NDArray[np.bool_]) -> KerasGrid:
-        """The points where `keep` [points] is true."""
-        return KerasGrid(*(column[keep] for column in self))
 
 
 class Tegrastats(NamedTuple):
@@ -86,7 +62,7 @@ class Tegrastats(NamedTuple):
     temperature_c: Array
 
 
-def read_latency_grid(measurements: Path, workload: str) -> LatencyGrid:
+def read_latency_grid(measurements: Path, workload: str) -> Points:
     """TensorRT latency of one workload from `data_transfer_all/<dnn>_<gpuHz>_<emcHz>_output.txt`.
 
     Raises:
@@ -101,10 +77,10 @@ def read_latency_grid(measurements: Path, workload: str) -> LatencyGrid:
             raise MeasurementError(
                 f"{path}: no clocks in the name or no latency line, expected '---- <ms> 0 0'"
             )
-        rows.append((int(clocks[1]) / 1e9, int(clocks[2]) / 1e9, float(latency[1])))
+        rows.append((1.0, TENSORRT_CPU_GHZ, int(clocks[1]) / 1e9, int(clocks[2]) / 1e9, float(latency[1])))
     if not rows:
         raise MeasurementError(f"{folder}: no files {TENSORRT_NAMES[workload]}_*_output.txt for {workload}")
-    return LatencyGrid(*np.asarray(sorted(rows)).T)
+    return Points(*np.asarray(sorted(rows)).T)
 
 
 KERAS_GRIDS = tuple(
@@ -113,7 +89,7 @@ KERAS_GRIDS = tuple(
 """The Keras grids used; each name is part of a file name."""
 
 
-def read_keras_grid(measurements: Path, name: str) -> KerasGrid:
+def read_keras_grid(measurements: Path, name: str) -> Points:
     """Keras latency of one network and input size over cores, CPU, GPU and memory clocks.
 
     Raises:
@@ -130,7 +106,7 @@ def read_keras_grid(measurements: Path, name: str) -> KerasGrid:
             raise MeasurementError(f"{path}: line {len(rows) + 2}: cannot be read: {error}") from None
     if not rows:
         raise MeasurementError(f"{path}: no rows")
-    return KerasGrid(*np.asarray(rows, dtype=np.float64).T)
+    return Points(*np.asarray(rows, dtype=np.float64).T)
 
 
 _LINE = re.compile(

@@ -9,6 +9,7 @@ import numpy as np
 
 from dvfo_env.calibration import tx2_power, tx2_readers
 from dvfo_env.calibration.fitting import percent_error
+from dvfo_env.calibration.laws import Points
 from dvfo_env.devices.model import DeviceModel
 from dvfo_env.devices.profile import DeviceProfile
 from dvfo_env.workloads import load_workload
@@ -62,7 +63,7 @@ def _power_rows(
 
 
 def _indices(
-    grid: tx2_readers.LatencyGrid, gpu_mhz: tuple[float, ...], mem_mhz: tuple[float, ...]
+    grid: Points, gpu_mhz: tuple[float, ...], mem_mhz: tuple[float, ...]
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     gpu = np.abs(np.asarray(gpu_mhz)[None, :] - 1000.0 * grid.gpu_ghz[:, None]).argmin(axis=1)
     mem = np.abs(np.asarray(mem_mhz)[None, :] - 1000.0 * grid.mem_ghz[:, None]).argmin(axis=1)
