@@ -85,7 +85,8 @@ class PowerModel:
         terms = self.terms(energy)
         seconds = time_ms / 1000.0
         parts = {"idle": seconds * self.idle_mw(grid, energy)}
-        parts["cpu"] = seconds * self._cores(terms.cores[mapping.cluster], mapping.threads, grid)
+        busy_cores = value_of(mapping.busy_cores, mapping.threads)
+        parts["cpu"] = seconds * self._cores(terms.cores[mapping.cluster], busy_cores, grid)
         parts["gpu"] = np.zeros_like(seconds)
         parts["memory"] = np.zeros_like(seconds)
         if mapping.kind == "gpu" and terms.gpu is not None:
@@ -97,7 +98,7 @@ class PowerModel:
             parts["memory"] = np.where(time_ms > 0.0, energy_mj * traffic[:, None, None, None], 0.0)
         return parts
 
-    def _cores(self, power: CorePower, busy: int, grid: Grid) -> Array:
+    def _cores(self, power: CorePower, busy: float, grid: Grid) -> Array:
         reference = power.reference_mhz if self._profile.cpu else None
         level = value_of(power.cluster_mw) + busy * power.core_mw.value
         return level * clock_factor(self._profile.power.cpu_voltage, grid[0], reference)

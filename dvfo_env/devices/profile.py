@@ -12,6 +12,7 @@ Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 EnergyDefinition = Literal["board", "dynamic", "rails"]
 Domain = Literal["cpu", "gpu"]
+Meter = Literal["board input", "module input", "wall socket", "core rail", "whole phone", "none"]
 
 
 class ClockDomain(Record):
@@ -32,11 +33,16 @@ class ClockDomain(Record):
 
 
 class Mapping(Record):
-    """A place to run layers: `threads` cores of one CPU cluster, or the GPU driven by `threads` CPU cores."""
+    """A place to run layers: `threads` cores of one CPU cluster, or the GPU driven by `threads` CPU cores.
+
+    `busy_cores` is how many cores it keeps busy on average, for their power; `threads` where it is absent. A
+    core that drives a GPU waits most of the time.
+    """
 
     kind: Domain
     cluster: str
     threads: Annotated[int, Field(ge=1, le=1024)]
+    busy_cores: Coefficient | None = None
     title: str = ""
 
 
@@ -52,6 +58,18 @@ class Fit(Record):
     holdout_error_percent: NonNegative | None = None
     holdout_worst_percent: NonNegative | None = None
     holdout_method: str = ""
+
+
+class Anchor(Record):
+    """A measured time of the whole network at one setting of the clocks (MHz), which its law passes through.
+
+    A clock that the device does not have is None.
+    """
+
+    latency: Coefficient
+    cpu_mhz: Positive | None = None
+    gpu_mhz: Positive | None = None
+    mem_mhz: Positive | None = None
 
 
 class ClockLaw(Record):
@@ -79,6 +97,7 @@ class ClockLaw(Record):
     shape: Coefficient | None = None
     split: Literal["layered", "uniform"] = "uniform"
     split_note: str = ""
+    anchor: Anchor | None = None
     fit: Fit
 
 
@@ -174,11 +193,14 @@ class PowerTerms(Record):
 
 
 class PowerLaw(Record):
-    """Power of the board at its input and, where measured, of the compute rails (CPU + GPU + DDR) alone.
+    """Power of the board and, where measured, of the compute rails (CPU + GPU + DDR) alone.
 
-    `dram_gb` is the memory traffic of one inference (10^9 bytes) per workload on the GPU; a workload that is
-    not listed uses the traffic of its card.
+    `meter` says where the board's power was read: at a wall socket it holds the supply's loss, the fan and
+    the carrier board; `none` where nobody read it. `dram_gb` is the memory traffic of one inference (10^9
+    bytes) per workload on the GPU; a workload that is not listed uses the traffic of its card.
     """
+
+    meter: Meter | None = None
 
     board: PowerTerms
     rails: PowerTerms | None = None
@@ -218,7 +240,9 @@ class DeviceProfile(Record):
 
     `latency[workload][mapping]` is a law or a layer table. `copies` holds the cost of handing a tensor over,
     keyed `cluster>cluster`, else `kind>kind` (for example `big>gpu`, `cpu>gpu`). `out_of_the_box` is the
-    mapping that the device uses untouched; it comes first wherever mappings are listed.
+    mapping that the device uses untouched; it comes first wherever mappings are listed. `supporting` holds
+    fits to measurements of this device that give no law of the profile by themselves (another runtime,
+    another batch, another setting) but stand behind its form or its assumed coefficients, by name.
     """
 
     name: str
@@ -235,6 +259,7 @@ class DeviceProfile(Record):
     copies: dict[str, CopyCost] = Field(default_factory=dict)
     power: PowerLaw
     thermal: ThermalLaw | None = None
+    supporting: dict[str, Fit] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> DeviceProfile:
