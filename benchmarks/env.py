@@ -39,23 +39,29 @@ print(json.dumps(time.perf_counter() - begun))
 
 
 def bench_env(
-    scenario: str = "default", batch_size: int = 4096, repeats: int = 7, seconds: float = 0.3
+    scenario: str = "default",
+    batch_size: int = 4096,
+    repeats: int = 7,
+    seconds: float = 0.3,
+    run: str | None = None,
 ) -> dict[str, Any]:
     """Environment steps a second on one core, and the seconds until the first step.
 
-    `batched_*` time `Simulator.step` on pre-drawn joint actions, uniformly random or all out of the box;
+    `batched_*` time `Simulator.step` on pre-drawn joint actions, uniformly random or all out of the box, and
+    `batched_policy_steps_per_s` on those that the policy trained in the folder `run` takes in those episodes;
     `vector_env_*` and `scalar_*` go through `gym.make_vec` and `gym.make` with their default wrappers, as
     the CartPole figures do. `compile_s` is the time from a loaded package to the first step with an empty
     compile cache, `cached_start_s` the same with the cache on disk.
 
     Raises:
-        DvfoError: the scenario cannot be loaded, or a fresh interpreter fails to step it.
+        DvfoError: the scenario or the run cannot be loaded, or a fresh interpreter fails to step it.
     """
     tables = compile_scenario(load_scenario(scenario))
     compile_s, cached_start_s = first_call_seconds(scenario)
     speed = partial(per_second, repeats=repeats, seconds=seconds)
     random = random_actions(tables, batch_size)
     usual = np.repeat(tables.out_of_the_box[None, None], batch_size, axis=1)
+    policy = {} if run is None else {"batched_policy_steps_per_s": speed(_policy(tables, batch_size, run))}
     return {
         "scenario": tables.scenario.name,
         "joint_actions": tables.joint_actions,
@@ -63,6 +69,7 @@ def bench_env(
         "actions": "uniformly random joint actions, drawn beforehand",
         "batched_steps_per_s": speed(_batched(tables, batch_size, random)),
         "batched_out_of_the_box_steps_per_s": speed(_batched(tables, batch_size, usual)),
+        **policy,
         "vector_env_steps_per_s": speed(_vector_env(scenario, batch_size)),
         "scalar_steps_per_s": speed(_scalar("dvfo_env:DVFO-v0", scenario=scenario)),
         "cartpole_batched_steps_per_s": speed(_vector_env(None, batch_size)),
@@ -113,6 +120,28 @@ def _batched(tables: CostTables, batch_size: int, actions: NDArray[np.int64]) ->
         return len(actions) * batch_size
 
     return run
+
+
+def _policy(tables: CostTables, batch_size: int, run: str) -> Callable[[], int]:
+    from dvfo_agents.learned import load_policy
+
+    policy = load_policy(run, tables)
+    policy.reset(batch_size)
+    simulator = Simulator(tables, batch_size)
+    start = simulator.states.copy()
+    observations = simulator.reset(np.arange(batch_size))
+    actions = []
+    for _ in range(DRAWS):
+        actions.append(policy.act(observations).copy())
+        observations = simulator.step(actions[-1]).observations
+
+    def run_again() -> int:
+        simulator.states[:] = start
+        for batch in actions:
+            simulator.step(batch)
+        return DRAWS * batch_size
+
+    return run_again
 
 
 def _vector_env(scenario: str | None, batch_size: int) -> Callable[[], int]:

@@ -18,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `dvfo bench`."""
     parser.add_argument("what", choices=("env", "oracle", "train"), help="which speed")
     parser.add_argument("--scenario", default="default", help="shipped name or .yaml file; default: default")
+    parser.add_argument(
+        "--run", metavar="DIR", help="for env: also with the decisions of this trained policy"
+    )
     parser.add_argument("--agent", choices=("ppo", "sac"), default="ppo", help="for train; default: ppo")
     parser.add_argument("--minutes", type=float, default=0.5, help="for train: how long; default: 0.5")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -37,7 +40,7 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.what == "env":
         from dvfo_benchmarks.env import bench_env
 
-        return bench_env(arguments.scenario)
+        return bench_env(arguments.scenario, run=arguments.run)
     if arguments.what == "oracle":
         from dvfo_benchmarks.oracle import bench_oracle
 
