@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_env.devices.profile import ClockLaw, Law, LayerTable, Mapping, SegmentTable
+from dvfo_env.devices.profile import ClockLaw, ClockTable, Law, LayerTable, Mapping, SegmentTable
 from dvfo_env.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dvfo_env.workloads import WorkloadCard
 
 Array = NDArray[np.float64]
+Times = dict[str, float] | dict[str, tuple[float, ...]]
 Grid = tuple[Array, Array, Array]
 """Clocks in GHz, shaped [C, 1, 1], [1, G, 1] and [1, 1, M]."""
 
@@ -72,7 +73,9 @@ def segment_latency_ms(
     if isinstance(law, LayerTable):
         times = _from_table(law, card, where)
     elif isinstance(law, SegmentTable):
-        times = _from_segments(law, card, where)
+        times = _from_segments(law.segment_ms, card, where)
+    elif isinstance(law, ClockTable):
+        times = _from_clock_table(law, card, grid, where)
     else:
         times = clock_law_ms(law, mapping, share, grid)
     return np.array(np.broadcast_to(times, shape))
@@ -106,9 +109,28 @@ def _from_table(law: LayerTable, card: WorkloadCard, where: str) -> Array:
     return np.asarray(times, dtype=np.float64)[:, None, None, None]
 
 
-def _from_segments(law: SegmentTable, card: WorkloadCard, where: str) -> Array:
+def _from_segments(segment_ms: Times, card: WorkloadCard, where: str) -> Array:
+    """Times in the card's order, [n_segments, 1, 1, 1], or [n_segments, points] of a clock table."""
     ends = card.cut_names[1:]
-    if set(ends) != set(law.segment_ms):
-        odd = sorted(set(ends) ^ set(law.segment_ms))
+    if set(ends) != set(segment_ms):
+        odd = sorted(set(ends) ^ set(segment_ms))
         raise ConfigError(f"{where}.segment_ms: cut {odd[0]!r} is missing here or unknown to {card.name}")
-    return np.asarray([law.segment_ms[end] for end in ends], dtype=np.float64)[:, None, None, None]
+    times = np.asarray([segment_ms[end] for end in ends], dtype=np.float64)
+    return times if times.ndim == 2 else times[:, None, None, None]
+
+
+def _from_clock_table(law: ClockTable, card: WorkloadCard, grid: Grid, where: str) -> Array:
+    """Linear in 1/f along each clock in turn, [n_segments, C, G, M]."""
+    axes = (law.cpu_mhz, law.gpu_mhz, law.mem_mhz)
+    times = _from_segments(law.segment_ms, card, where)
+    times = times.reshape(len(times), *(max(1, len(mhz)) for mhz in axes))
+    for dimension, (mhz, clock) in enumerate(zip(axes, grid, strict=True), start=1):
+        if not mhz:
+            continue
+        periods = 1000.0 / np.asarray(mhz)[::-1]
+        wanted = 1.0 / clock.ravel()
+        along = np.flip(times, axis=dimension)
+        times = np.apply_along_axis(
+            lambda row, x, xs: np.interp(x, xs, row), dimension, along, wanted, periods
+        )
+    return times

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from dvfo_env.devices.profile import DeviceProfile
@@ -10,6 +11,15 @@ from dvfo_env.schema import load_yaml
 
 _FOLDER = Path(__file__).parent / "profiles"
 
+#: What the profile of this machine is called, as `dvfo profile` writes it.
+HOST = "host"
+
+
+def user_devices_folder() -> Path:
+    """Where a user's own profiles lie: `dvfo/devices` below $XDG_DATA_HOME (default ~/.local/share)."""
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser() / "dvfo" / "devices"
+
 
 def list_devices() -> tuple[str, ...]:
     """Names of the shipped device profiles, sorted."""
@@ -17,7 +27,7 @@ def list_devices() -> tuple[str, ...]:
 
 
 def load_device(name_or_path: str | Path) -> DeviceProfile:
-    """Load a shipped profile by name, or a user's profile from a YAML file.
+    """Load a shipped profile by name, one of the user's own by name (`host` is this machine), or a YAML file.
 
     Raises:
         ConfigError: no such device (the message lists the known ones), or the file does not fit the schema.
@@ -27,5 +37,10 @@ def load_device(name_or_path: str | Path) -> DeviceProfile:
         return load_yaml(name_or_path, DeviceProfile)
     known = list_devices()
     if text not in known:
+        own = user_devices_folder() / f"{text}.yaml"
+        if own.is_file():
+            return load_yaml(own, DeviceProfile)
+        if text == HOST:
+            raise ConfigError(f"device 'host': this machine has no profile ({own}); run dvfo profile first")
         raise ConfigError(f"device {text!r} is not known; known devices: {', '.join(known)}, or a .yaml file")
     return load_yaml(_FOLDER / f"{text}.yaml", DeviceProfile)

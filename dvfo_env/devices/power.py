@@ -45,22 +45,29 @@ class PowerModel:
     def __init__(self, profile: DeviceProfile, workload: str, card_traffic_gb: float) -> None:
         self._profile = profile
         self._workload = workload
-        measured = profile.power.dram_gb.get(workload)
+        measured = profile.power.dram_gb.get(workload) if profile.power else None
         self._traffic_gb = value_of(measured, card_traffic_gb)
 
     def terms(self, energy: EnergyDefinition) -> PowerTerms:
         """Terms behind an energy definition.
 
         Raises:
-            ConfigError: rails on a device without rail measurements, or an unknown definition.
+            ConfigError: rails on a device without rail measurements, an unknown definition, or a profile that
+            is latency only.
         """
+        power = self._profile.power
+        if power is None:
+            raise ConfigError(
+                f"{self._profile.name}: power is not in this profile (latency only): nothing measured it; "
+                "use objective.eta 0, or give watts by hand (dvfo profile --idle-watts --cpu-watts)"
+            )
         if energy in ("board", "dynamic"):
-            return self._profile.power.board
+            return power.board
         if energy != "rails":
             raise ConfigError(f"energy {energy!r} is not one of board, dynamic, rails")
-        if self._profile.power.rails is None:
+        if power.rails is None:
             raise ConfigError(f"{self._profile.name}: energy 'rails' is not known here; use board or dynamic")
-        return self._profile.power.rails
+        return power.rails
 
     def idle_mw(self, grid: Grid, energy: EnergyDefinition) -> Array:
         """Power with the clocks set, nothing running, [C, G, M]; `dynamic` counts from the lowest clocks."""
@@ -101,7 +108,7 @@ class PowerModel:
     def _cores(self, power: CorePower, busy: float, grid: Grid) -> Array:
         reference = power.reference_mhz if self._profile.cpu else None
         level = value_of(power.cluster_mw) + busy * power.core_mw.value
-        return level * clock_factor(self._profile.power.cpu_voltage, grid[0], reference)
+        return level * clock_factor(getattr(self._profile.power, "cpu_voltage", None), grid[0], reference)
 
     def _quiet(self, grid: Grid, terms: PowerTerms) -> Array:
         _, gpu, mem = grid

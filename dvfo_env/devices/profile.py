@@ -132,7 +132,41 @@ class SegmentTable(Record):
     fit: Fit
 
 
-Law = Annotated[ClockLaw | LayerTable | SegmentTable, Field(discriminator="kind")]
+class ClockTable(Record):
+    """Measured time of every segment (ms) at every combination of some clocks; linear in 1/f in between.
+
+    `cpu_mhz`, `gpu_mhz` and `mem_mhz` ascend; an empty one says that the time does not depend on that clock.
+    `segment_ms` is keyed like `SegmentTable`'s and lists one time for each combination, memory clocks
+    fastest, then GPU, then CPU. Beyond the lowest and highest clock the nearest one counts. `range_ms` is the
+    95 % interval of the whole network at the highest clocks.
+    """
+
+    kind: Literal["clock_table"] = "clock_table"
+    cpu_mhz: tuple[Positive, ...] = ()
+    gpu_mhz: tuple[Positive, ...] = ()
+    mem_mhz: tuple[Positive, ...] = ()
+    segment_ms: Annotated[dict[str, tuple[NonNegative, ...]], Field(min_length=1)]
+    evidence: Literal["measured", "fitted", "assumed"]
+    source: str
+    range_ms: tuple[NonNegative, NonNegative] | None = None
+    split_note: str = ""
+    fit: Fit
+
+    @model_validator(mode="after")
+    def _one_time_each(self) -> ClockTable:
+        points = 1
+        for name in ("cpu_mhz", "gpu_mhz", "mem_mhz"):
+            axis = getattr(self, name)
+            points *= max(1, len(axis))
+            if list(axis) != sorted(set(axis)):
+                raise ValueError(f"{name} must ascend without repeats")
+        for name, times in self.segment_ms.items():
+            if len(times) != points:
+                raise ValueError(f"segment_ms.{name} has {len(times)} times for {points} clock combinations")
+        return self
+
+
+Law = Annotated[ClockLaw | LayerTable | SegmentTable | ClockTable, Field(discriminator="kind")]
 
 
 class CopyCost(Record):
@@ -240,8 +274,9 @@ class DeviceProfile(Record):
 
     `latency[workload][mapping]` is a law or a layer table. `copies` holds the cost of handing a tensor over,
     keyed `cluster>cluster`, else `kind>kind` (for example `big>gpu`, `cpu>gpu`). `out_of_the_box` is the
-    mapping that the device uses untouched; it comes first wherever mappings are listed. `supporting` holds
-    fits to measurements of this device that give no law of the profile by themselves (another runtime,
+    mapping that the device uses untouched; it comes first wherever mappings are listed. Where `power` is
+    absent nobody measured it: the profile is latency only and answers no question about energy. `supporting`
+    holds fits to measurements of this device that give no law of the profile by themselves (another runtime,
     another batch, another setting) but stand behind its form or its assumed coefficients, by name.
     """
 
@@ -257,7 +292,7 @@ class DeviceProfile(Record):
     inference: dict[str, str] = Field(default_factory=dict)
     latency: dict[str, dict[str, Law]]
     copies: dict[str, CopyCost] = Field(default_factory=dict)
-    power: PowerLaw
+    power: PowerLaw | None = None
     thermal: ThermalLaw | None = None
     supporting: dict[str, Fit] = Field(default_factory=dict)
 
@@ -270,7 +305,7 @@ class DeviceProfile(Record):
         for name, mapping in self.mappings.items():
             self._check_mapping(name, mapping)
         points = len(self.memory.mhz) if self.memory else 0
-        for terms in (self.power.board, self.power.rails):
+        for terms in (self.power.board, self.power.rails) if self.power else ():
             if terms and terms.mem_idle_mw is not None and len(terms.mem_idle_mw) != points:
                 found = len(terms.mem_idle_mw)
                 raise ValueError(f"power: mem_idle_mw has {found} entries for {points} memory clocks")
@@ -282,7 +317,8 @@ class DeviceProfile(Record):
     def _check_mapping(self, name: str, mapping: Mapping) -> None:
         if ">" in name or "@" in name:
             raise ValueError(f"mappings.{name}: '>' and '@' are kept for composite mappings")
-        for terms_name, terms in (("board", self.power.board), ("rails", self.power.rails)):
+        for terms_name in ("board", "rails"):
+            terms: PowerTerms | None = getattr(self.power, terms_name, None)
             if terms is None:
                 continue
             if mapping.kind == "gpu" and terms.gpu is None:
@@ -299,6 +335,11 @@ class DeviceProfile(Record):
     def _check_law(self, where: str, mapping: str, law: Law) -> None:
         if mapping not in self.mappings:
             raise ValueError(f"{where}: {mapping!r} is not one of mappings {sorted(self.mappings)}")
+        if isinstance(law, ClockTable):
+            for part, mhz in (("cpu", law.cpu_mhz), ("gpu", law.gpu_mhz), ("memory", law.mem_mhz)):
+                if mhz and getattr(self, part) is None:
+                    raise ValueError(f"{where}.{part}: the device has no such clock")
+            return
         if not isinstance(law, ClockLaw):
             domain = self.cpu if self.mappings[mapping].kind == "cpu" else self.gpu
             if domain is not None and len(domain.mhz) > 1:

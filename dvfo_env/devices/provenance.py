@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from dvfo_env.devices.profile import DeviceProfile, LayerTable, SegmentTable
+from dvfo_env.devices.profile import ClockTable, DeviceProfile, LayerTable, SegmentTable
 from dvfo_env.schema import Coefficient
 
 
@@ -31,7 +31,7 @@ def coefficients_of(profile: DeviceProfile, workload: str | None = None) -> dict
 def _walk(value: Any, path: str) -> Iterator[tuple[str, Coefficient]]:
     if isinstance(value, Coefficient):
         yield path, value
-    elif isinstance(value, LayerTable | SegmentTable):
+    elif isinstance(value, LayerTable | SegmentTable | ClockTable):
         yield path, _table_as_coefficient(value)
     elif isinstance(value, BaseModel):
         for field in type(value).model_fields:
@@ -44,8 +44,13 @@ def _walk(value: Any, path: str) -> Iterator[tuple[str, Coefficient]]:
             yield from _walk(item, f"{path}.{index}")
 
 
-def _table_as_coefficient(table: LayerTable | SegmentTable) -> Coefficient:
-    if isinstance(table, SegmentTable):
+def _table_as_coefficient(table: LayerTable | SegmentTable | ClockTable) -> Coefficient:
+    times: dict[str, float]
+    bounds: tuple[float, float] | None
+    if isinstance(table, ClockTable):
+        times = {name: at_clocks[-1] for name, at_clocks in table.segment_ms.items()}
+        parts, bounds = "segments at the highest clocks", table.range_ms
+    elif isinstance(table, SegmentTable):
         times, parts, bounds = table.segment_ms, "segments", table.range_ms
     else:
         times, parts, bounds = table.layer_ms, "layers", None
