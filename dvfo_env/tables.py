@@ -98,7 +98,8 @@ class CostTables:
     params PARAMS [1]                  every scalar
 
     `choices` holds the value of every index of every action part, in physical units or names; the last cut is
-    always "everything local".
+    always "everything local". `encoders` [K][Z] names what encodes at each cut on each compression level: the
+    raw input has codecs of its own, and nothing is encoded at the last cut.
     """
 
     scenario: Scenario
@@ -110,6 +111,7 @@ class CostTables:
     cpu_ghz: NDArray[np.float32]
     params: NDArray[np.void]
     choices: dict[str, tuple[str | float, ...]]
+    encoders: tuple[tuple[str, ...], ...]
     uplink: Uplink
     server: ServerModel
     device: DeviceModel
@@ -141,8 +143,9 @@ class CostTables:
         return _bank(cast(Hashable, self.uplink), self.server, seed)
 
     def describe_action(self, indices: NDArray[np.integer]) -> dict[str, str | float]:
-        """One action [6] as names and physical units."""
-        return {part: self.choices[part][int(i)] for part, i in zip(ACTION_PARTS, indices, strict=True)}
+        """One action [6] as names and physical units; `compression` is what encodes at the chosen cut."""
+        values = {part: self.choices[part][int(i)] for part, i in zip(ACTION_PARTS, indices, strict=True)}
+        return values | {"compression": self.encoders[int(indices[CUT])][int(indices[LEVEL])]}
 
     def action_indices(self, **values: str | float) -> NDArray[np.int64]:
         """The index array [6] of an action given by values; parts left out take their last choice.
@@ -221,6 +224,10 @@ def compile_scenario(scenario: Scenario) -> CostTables:
         cpu_ghz=cpu_ghz.astype(np.float32),
         params=params,
         choices=choices,
+        encoders=(
+            *(tuple(compression.encoder(cut, level) for level in levels) for cut in cuts[:-1]),
+            ("none",) * len(levels),
+        ),
         uplink=uplink,
         server=server,
         device=device,

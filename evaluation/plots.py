@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_env.codecs import load_compression
 from dvfo_env.tables import ACTION_PARTS, CPU, CUT, GPU, LEVEL, MEM, CostTables
 from dvfo_evaluation.arena import Arena
 from dvfo_evaluation.measures import Row
@@ -238,23 +237,13 @@ def _choice_shares(
     names, shares = [], []
     for code in frequent:
         cut, level = int(code) // 1000, int(code) % 1000
-        name = f"cut at {tables.choices['cut'][cut]}, {_level_name(tables, cut, level)}"
+        name = f"cut at {tables.choices['cut'][cut]}, {tables.encoders[cut][level]}"
         names.append("all on the device" if cut == local else name)
         shares.append(np.bincount(group[codes == code], minlength=groups) / total)
     if len(frequent) < len(found):
         names.append("other")
         shares.append(np.clip(1.0 - np.sum(shares, axis=0), 0.0, 1.0))
     return names, shares
-
-
-def _level_name(tables: CostTables, cut: int, level: int) -> str:
-    """What the encoder is called: the raw input has codecs of its own."""
-    name = str(tables.choices["compression"][level])
-    if tables.choices["cut"][cut] != tables.device.card.cuts[0].name:
-        return name
-    table = load_compression(tables.scenario.compression)
-    at = min(table.level_names.index(name), len(table.input_levels) - 1)
-    return table.input_levels[at].name
 
 
 def _rate_text(rate_mbps: float) -> str:

@@ -10,6 +10,7 @@ from dvfo_evaluation.measures import Row
 from dvfo_evaluation.statistics import Interval
 
 _HEADINGS = ("cost", "score", "ms", "p95", "p99", "mJ", "lost", "late", "saved", "decision")
+_WIDTH_IN_A_FILE = 200  # a file has no width: no cell is cut off
 _NARROW = (0, 1, 2, 5, 7, 8)  # headings that fit into a terminal of 80 columns
 
 
@@ -17,7 +18,7 @@ def print_arena(arena: Arena, console: Console | None = None) -> None:
     """Print one scenario's table and, as the first line under it, the plain verdict."""
     console = console or Console()
     if not console.is_terminal:
-        console = Console(width=max(console.width, 132))
+        console = Console(width=max(console.width, _WIDTH_IN_A_FILE))
     scenario = arena.tables.scenario
     uplink = arena.tables.uplink.name
     title = f"{scenario.name}: {scenario.device}, {scenario.workload}, uplink {uplink}"

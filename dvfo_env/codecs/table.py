@@ -90,6 +90,10 @@ class CompressionTable(Record):
                 )
         return costs
 
+    def encoder(self, cut: int, level: int) -> str:
+        """What encodes at this cut on this feature level: the raw input has codecs of its own."""
+        return self._level(cut, level).name
+
     def coefficients(self) -> dict[str, Coefficient]:
         """The table as one labelled coefficient, for the evidence list of a scenario."""
         entry = Coefficient(

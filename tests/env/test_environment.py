@@ -268,3 +268,12 @@ def test_public_names_are_the_sorted_list() -> None:
     for name in dvfo_env.__all__:
         assert getattr(dvfo_env, name) is not None
     assert len(set(dvfo_env.__all__)) == len(dvfo_env.__all__)
+
+
+def test_an_action_is_described_by_what_encodes_at_its_cut() -> None:
+    tables = compile_scenario(load_scenario("default"))
+    names = {
+        cut: tables.describe_action(tables.action_indices(cut=cut, compression="int8"))["compression"]
+        for cut in (tables.choices["cut"][i] for i in (0, 5, -1))
+    }
+    assert list(names.values()) == ["jpeg-q95", "int8", "none"]
