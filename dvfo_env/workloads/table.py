@@ -23,7 +23,7 @@ def cuts_table(card: WorkloadCard, all_cuts: bool = False) -> list[dict[str, Any
 
     Args:
         card: the workload.
-        all_cuts: also the cuts between any two operations that the card leaves out; takes up to 0.3 s.
+        all_cuts: also the cuts between any two operations that the card leaves out; traces the network anew.
 
     Raises:
         ConfigError: `all_cuts` for a card that was not built from one of the shipped layer graphs.
@@ -96,14 +96,15 @@ def _line(cells: Sequence[object]) -> str:
 
 
 def _card_with_every_cut(card: WorkloadCard) -> WorkloadCard:
-    from dvfo_env.workloads.build import build_card  # the graphs are only needed here
-    from dvfo_env.workloads.networks import GRAPHS
+    from dvfo_env.workloads.build import build_card  # torch is only needed here
+    from dvfo_env.workloads.networks.catalogue import NETWORKS
+    from dvfo_env.workloads.tracing import catalogue_graph
 
-    if card.name in GRAPHS:
-        graph = GRAPHS[card.name]()
+    if card.name in NETWORKS:
+        graph = catalogue_graph(card.name)
         if build_card(graph) == card:
             return build_card(graph, every_cut=True)
     raise ConfigError(
         f"workload {card.name}: only its own {len(card.cuts)} cuts are known: the card was not built from "
-        f"one of the shipped layer graphs ({', '.join(GRAPHS)})"
+        f"a network of the catalogue ({', '.join(NETWORKS)})"
     )

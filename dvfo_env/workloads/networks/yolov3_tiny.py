@@ -1,55 +1,63 @@
-"""YOLOv3-tiny: cfg/yolov3-tiny.cfg of pjreddie/darknet (Redmon and Farhadi, arXiv 1804.02767) for COCO.
+"""YOLOv3-tiny for COCO: cfg/yolov3-tiny.cfg of pjreddie/darknet (Redmon and Farhadi 2018, arXiv 1804.02767).
 
-Layer names are the kind and darknet's layer number. The two `yolo` layers (16, 23) decode boxes elementwise
-and are merged into the convolution before; `route` 17 is a second name for layer 13. Layer 8 is read again by
-`route_20`, so from there on two tensors cross. A block is one convolution, together with the pooling that
-follows it where one does.
+A layer is called by its kind and darknet's layer number. The two `yolo` layers (16, 23) decode boxes
+elementwise and are left to the caller; `route` 17 is a second name for layer 13.
 """
 
 from __future__ import annotations
 
-from dvfo_env.workloads.builder import GraphBuilder
-from dvfo_env.workloads.graph import Graph, PublishedFigure
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_OUTPUTS = 3 * (80 + 5)  # anchors x (classes + corners and objectness)
 
 
-def yolov3_tiny() -> Graph:
-    """YOLOv3-tiny for 416 x 416 images: 3 anchors x (80 classes + 5) = 255 channels at two scales."""
-    net = GraphBuilder((3, 416, 416))
-    x = net.input_name
-    for layer, channels in ((0, 16), (2, 32), (4, 64), (6, 128)):
-        x = net.conv(f"conv_{layer}", x, channels, 3)
-        x = net.end_block(f"pool_{layer + 1}", net.max_pool(f"pool_{layer + 1}", x, 2, stride=2))
-    fine = net.end_block("conv_8", net.conv("conv_8", x, 256, 3))
-    x = net.end_block("pool_9", net.max_pool("pool_9", fine, 2, stride=2))
-    x = net.conv("conv_10", x, 512, 3)
-    x = net.end_block("pool_11", net.max_pool("pool_11", x, 2, stride=1, padding="same"))
-    x = net.end_block("conv_12", net.conv("conv_12", x, 1024, 3))
-    coarse = net.end_block("conv_13", net.conv("conv_13", x, 256, 1))
-    x = net.end_block("conv_14", net.conv("conv_14", coarse, 512, 3))
-    boxes_coarse = net.end_block("conv_15", net.conv("conv_15", x, 255, 1, batch_norm=False))
-    x = net.end_block("conv_18", net.conv("conv_18", coarse, 128, 1))
-    x = net.upsample("upsample_19", x, 2)
-    x = net.end_block("route_20", net.concat("route_20", x, fine))
-    x = net.end_block("conv_21", net.conv("conv_21", x, 256, 3))
-    boxes_fine = net.end_block("conv_22", net.conv("conv_22", x, 255, 1, batch_norm=False))
-    return net.graph(
-        name="yolov3-tiny",
-        title="YOLOv3-tiny (416 x 416, COCO)",
-        source="pjreddie/darknet, cfg/yolov3-tiny.cfg; Redmon and Farhadi 2018, arXiv 1804.02767",
-        outputs=(boxes_coarse, boxes_fine),
-        answer_bytes=2400,
-        answer_note="assumed: at most 100 boxes (the COCO limit) of 4 corners, score and class in fp32",
-        published=(
-            PublishedFigure(
-                "gflop",
-                5.571,
-                "AlexeyAB/darknet, 'Total BFLOPS' printed at start-up",
-                "counts pooling, too: 0.006",
-            ),
-            PublishedFigure(
-                "parameters_and_statistics",
-                8_858_734,
-                "pjreddie/darknet, yolov3-tiny.weights: (35,434,956 - 20) bytes / 4",
-            ),
-        ),
-    )
+class Convolution(nn.Module):
+    """Convolution, batch norm, leaky ReLU."""
+
+    def __init__(self, channels: int, out_channels: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, out_channels, kernel, padding=kernel // 2, bias=False)
+        self.bn = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, channels, height, width]."""
+        return F.leaky_relu(self.bn(self.conv(x)), 0.1)
+
+
+class YOLOv3Tiny(nn.Module):
+    """A chain of convolutions and pooling, with boxes at two scales."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        before = 3
+        for layer, channels in ((0, 16), (2, 32), (4, 64), (6, 128), (8, 256), (10, 512)):
+            setattr(self, f"conv_{layer}", Convolution(before, channels, 3))
+            setattr(self, f"pool_{layer + 1}", nn.MaxPool2d(2, 2 if layer < 10 else 1))
+            before = channels
+        self.conv_12 = Convolution(512, 1024, 3)
+        self.conv_13 = Convolution(1024, 256, 1)
+        self.conv_14 = Convolution(256, 512, 3)
+        self.conv_15 = nn.Conv2d(512, _OUTPUTS, 1)
+        self.conv_18 = Convolution(256, 128, 1)
+        self.upsample_19 = nn.Upsample(scale_factor=2.0)
+        self.conv_21 = Convolution(384, 256, 3)
+        self.conv_22 = nn.Conv2d(256, _OUTPUTS, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[batch, 3, 416, 416] -> [batch, 255, 13, 13] and [batch, 255, 26, 26]."""
+        for layer in ("conv_0", "pool_1", "conv_2", "pool_3", "conv_4", "pool_5", "conv_6", "pool_7"):
+            x = self.get_submodule(layer)(x)
+        fine = self.get_submodule("conv_8")(x)
+        x = self.get_submodule("conv_10")(self.get_submodule("pool_9")(fine))
+        x = self.get_submodule("pool_11")(F.pad(x, (0, 1, 0, 1), value=float("-inf")))
+        coarse = self.conv_13(self.conv_12(x))
+        boxes_coarse = self.conv_15(self.conv_14(coarse))
+        x = torch.cat([self.upsample_19(self.conv_18(coarse)), fine], 1)
+        return boxes_coarse, self.conv_22(self.conv_21(x))
+
+
+def yolov3_tiny() -> nn.Module:
+    """YOLOv3-tiny for 416 x 416 images."""
+    return YOLOv3Tiny()
