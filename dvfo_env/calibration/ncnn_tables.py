@@ -13,13 +13,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dvfo_env.devices.profile import Fit, SegmentTable
 from dvfo_env.errors import MeasurementError
 from dvfo_env.schema import Coefficient
+from dvfo_env.workloads import list_workloads, load_workload
 
 NCNN_SOURCE = "Tencent/ncnn@a4d2ea1d4422c9e849f166fd7a4aefb52f942f6a:benchmark/README.md"
 """Repository, commit and file of the tables the shipped profiles come from."""
 
 _NCNN_FILE = Path("ncnn-benchmark-tables") / "ncnn_benchmark_README.txt.gz"
+_TORCHVISION = "pytorch/vision, docs of the shipped weights (multiply-accumulates, doubled)"
 _ZOO = "openvinotoolkit/open_model_zoo@00a4ff87950ff570239c7d16146ac4ae6fd5c1b0:models/public/index.md"
 
 
@@ -44,6 +47,18 @@ STATED_GFLOP: Mapping[str, StatedFlop] = {
     "yolov3-tiny": StatedFlop(5.582, _ZOO),
     "inception-v4": StatedFlop(24.584, _ZOO),
     "vgg19": StatedFlop(39.3, _ZOO),
+    "resnet152": StatedFlop(23.03, _TORCHVISION),
+    "inception-v3": StatedFlop(11.43, _TORCHVISION),
+    "vit-b16": StatedFlop(
+        35.134,
+        "qed-usc/mobile-ml-benchmark@40ba833a9ca560a3035a76a5c3da504082dec001:dataset/"
+        "tflite_transformer_e2e.csv, vit-base-patch16-224-in21k",
+    ),
+    "vision_transformer": StatedFlop(
+        26.09,
+        "counted from Tencent/ncnn@740c8c7e4e397b90a375090aca2ea010d3df022c:"
+        "benchmark/vision_transformer.param (12 layers of 768 over 145 tokens: patches of 32 in 384 x 384)",
+    ),
 }
 """GFLOP per network: those of the benchmark above 3 GFLOP first, then the workloads it does not hold."""
 
@@ -55,6 +70,14 @@ NEAREST_NETWORKS: Mapping[str, tuple[str, ...]] = {
     "vgg19": ("vgg16",),
     "yolov3-tiny": ("yolov4-tiny", "resnet18"),
     "inception-v4": ("resnet50",),
+    "mobilenet-v2": ("mobilenet_v2",),
+    "efficientnet-b0": ("efficientnet_b0",),
+    "resnet18": ("resnet18",),
+    "squeezenet": ("squeezenet",),
+    "vgg16": ("vgg16",),
+    "resnet152": ("resnet50",),
+    "inception-v3": ("resnet50",),
+    "vit-b16": ("vision_transformer",),
 }
 """Workload -> the benchmark's networks that stand for it, best first: itself, or those nearest in structure.
 
@@ -68,8 +91,12 @@ _EXTENDS = {"vgg19": "vgg16"}
 """Workload -> a network of the benchmark that it holds whole, whose time is therefore a lower bound."""
 
 _VARIANTS = {
-    "resnet50": "the benchmark's variant: strides in the 1x1 convolutions, 6 % fewer FLOPs than the card"
+    "resnet50": "the benchmark's variant: strides in the 1x1 convolutions, 6 % fewer FLOPs than the card",
+    "squeezenet": "the benchmark's input is 227 x 227, 3 % more than the card's",
 }
+
+_TOKENS = {"vit-b16": 197, "vision_transformer": 145}
+"""Tokens of the two vision transformers, otherwise equal but for the patch embedding."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +241,7 @@ def network_latency(run: Mapping[str, BenchRow], workload: str) -> Coefficient:
         raise MeasurementError(f"ncnn tables: {workload}: the run holds no {known} to scale from")
     row = run[nearest]
     source = f"{NCNN_SOURCE}, '{row.board}'"
-    if nearest == workload:
+    if nearest.replace("_", "-") == workload:
         return Coefficient(
             value=row.avg_ms,
             unit="ms",
@@ -224,15 +251,52 @@ def network_latency(run: Mapping[str, BenchRow], workload: str) -> Coefficient:
             note=_VARIANTS.get(workload),
         )
     gflop = STATED_GFLOP[workload].gflop
-    bounds = [run[k].avg_ms * gflop / STATED_GFLOP[k].gflop for k in REFERENCE_NETWORKS if k in run]
+    ratio = gflop / STATED_GFLOP[nearest].gflop
+    if workload in _TOKENS:
+        bounds = [row.avg_ms, row.avg_ms * (_TOKENS[workload] / _TOKENS[nearest]) ** 2]
+        reason = "range: fewer tokens, to the square of their ratio"
+    else:
+        bounds = [run[k].avg_ms * gflop / STATED_GFLOP[k].gflop for k in REFERENCE_NETWORKS if k in run]
+        reason = "range: from each network"
     if _EXTENDS.get(workload) in run:
         bounds.append(run[_EXTENDS[workload]].avg_ms)
-    ratio = gflop / STATED_GFLOP[nearest].gflop
     return Coefficient(
         value=round(row.avg_ms * ratio, 3),
         unit="ms",
         evidence="assumed",
         source=f"{source}; GFLOP from {STATED_GFLOP[workload].source}",
         range=(round(min(bounds), 3), round(max(bounds), 3)),
-        note=f"{nearest}'s {row.avg_ms:g} ms times the FLOP ratio {ratio:.3f}; range: from each network",
+        note=f"{nearest}'s {row.avg_ms:g} ms times the FLOP ratio {ratio:.3f}; {reason}",
+    )
+
+
+def workloads_of(*runs: Mapping[str, BenchRow]) -> tuple[str, ...]:
+    """Workloads with a card whose time every one of `runs` gives, measured or scaled; sorted."""
+    cards = set(list_workloads())
+    return tuple(
+        workload
+        for workload in sorted(NEAREST_NETWORKS)
+        if workload in cards and all(any(n in run for n in NEAREST_NETWORKS[workload]) for run in runs)
+    )
+
+
+def split_by_flops(total: Coefficient, workload: str, conditions: str) -> SegmentTable:
+    """A network's whole time shared out over its segments by FLOPs, to 1 us: one pinned setting.
+
+    Raises:
+        ConfigError: no card has this name.
+    """
+    card = load_workload(workload)
+    share = card.flops / card.flops.sum()
+    cuts = zip(card.cut_names[1:], share, strict=True)
+    segments = {cut: round(total.value * float(part), 3) for cut, part in cuts}
+    whole = sum(segments.values())  # rounding may carry it past a range that ends at the value
+    low, high = total.range or (total.value, total.value)
+    return SegmentTable(
+        segment_ms=segments,
+        evidence=total.evidence,
+        source=total.source,
+        range_ms=(min(low, whole), max(high, whole)),
+        split_note="only the whole network's time is known; its split by FLOPs is assumed",
+        fit=Fit(points=1, conditions="; ".join(filter(None, (conditions, total.note)))),
     )

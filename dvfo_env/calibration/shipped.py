@@ -24,7 +24,7 @@ def _fit(module: str, function: str) -> Callable[[Path], Any]:
 
 DEVICE_FITS: dict[str, Callable[[Path], tuple[list[DeviceProfile], Rows]]] = {
     "tx2": _fit("tx2", "calibrate_tx2"),
-    "pi4b": _fit("pi4b", "calibrate_pi4b"),
+    "pis": _fit("pi_boards", "calibrate_pis"),
     "phone": _fit("phone", "calibrate_phone"),
 }
 """Name of the fit -> function of the folder of measurements, giving its profiles and report rows."""
