@@ -18,6 +18,7 @@ VERBS = {
     "scenarios": "list the scenarios with their headroom and the baselines' scores",
     "devices": "list, show or compare device profiles, every coefficient with its evidence",
     "workloads": "list networks, show the table of cuts of one",
+    "profile": "measure this machine: a device profile of its cores, clocks and energy",
     "predict": "latency, power and energy of one operating point",
     "calibrate": "fit device profiles, server profiles and uplink models to raw measurements",
     "validate": "re-run rows of a results file and compare",
