@@ -1,10 +1,14 @@
-"""Fit a profile or an uplink model to raw measurements and report how well it fits.
+"""Fit device profiles, server profiles and uplink models to raw measurements; also of a board of your own.
 
-Examples:
+A board of your own (docs/calibration.md):
+    dvfo calibrate design --clocks jetson-tx2 --mapping gpu --out points.csv    what to measure first
+    dvfo calibrate csv points.csv --name my-board --clocks jetson-tx2 --install   fit it; scenarios find it
+    dvfo calibrate uplink TRACES --name my-lte --out HERE     a model of your own traces
+
+What is shipped, from the published measurements:
     dvfo calibrate tx2 --measurements DIR              the report: points, fit error, hold-out error
     dvfo calibrate tx2 --measurements DIR --check      also compare with the shipped profile
     dvfo calibrate tx2 --measurements DIR --out HERE   also write the profile
-    dvfo calibrate uplink TRACES --name my-lte --out HERE     a model of your own traces
     dvfo calibrate uplink --measurements DIR --check   the shipped uplink models
 """
 
@@ -18,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dvfo_cli import own_board
 from dvfo_cli.output import print_json, print_note, print_table
 from dvfo_env.calibration.shipped import DEVICE_FITS, SERVER_FITS
 
@@ -33,30 +38,46 @@ SAME = 1e-3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `dvfo calibrate`."""
-    parser.add_argument("what", choices=(*DEVICE_FITS, *SERVER_FITS, "uplink"), help="what to fit")
-    parser.add_argument(
-        "traces", nargs="*", help="for uplink: your own trace files or folder; without, the shipped models"
-    )
+    whats = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    for name, text, add in (
+        ("design", "own board: which points to measure first", own_board.add_design),
+        ("csv", "own board: fit a table of measured points", own_board.add_csv),
+    ):
+        add(whats.add_parser(name, help=text, description=text))
+    for name in (*DEVICE_FITS, *SERVER_FITS, "uplink"):
+        text = "own traces, or the shipped uplink models" if name == "uplink" else f"shipped profile: {name}"
+        _add_shipped(whats.add_parser(name, help=text, description=text), name)
+
+
+def _add_shipped(parser: argparse.ArgumentParser, name: str) -> None:
+    if name == "uplink":
+        parser.add_argument(
+            "traces", nargs="*", help="your own trace files or folder; without, the shipped models"
+        )
+        parser.add_argument("--name", default="my-uplink", help="for your own traces: name of the model")
     parser.add_argument(
         "--measurements",
         metavar="DIR",
         default=os.environ.get("DVFO_MEASUREMENTS"),
         help="folder of raw measurements, not part of the project; default: $DVFO_MEASUREMENTS",
     )
-    parser.add_argument("--name", default="my-uplink", help="for your own traces: name of the model")
     parser.add_argument("--out", metavar="DIR", help="write the YAML files there; default: write nothing")
     parser.add_argument("--overwrite", action="store_true", help="let --out replace files that exist")
     parser.add_argument(
         "--check", action="store_true", help="compare with the shipped files; exit status 1 if they differ"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(parser=parser)
+    parser.set_defaults(act=_run_shipped, parser=parser, traces=[])
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Fit, report, and compare or write where asked."""
-    if arguments.traces and (arguments.what != "uplink" or arguments.check):
-        arguments.parser.error("traces are for uplink, and without --check: no shipped model is theirs")
+    return int(arguments.act(arguments))
+
+
+def _run_shipped(arguments: argparse.Namespace) -> int:
+    if arguments.traces and arguments.check:
+        arguments.parser.error("--check is for the shipped models: none is that of your traces")
     if not arguments.traces and not arguments.measurements:
         arguments.parser.error("--measurements DIR is needed: raw measurements are not part of the project")
     with tempfile.TemporaryDirectory() as folder:

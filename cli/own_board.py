@@ -1,0 +1,244 @@
+"""The parts of `dvfo calibrate` for a board of one's own: which points to measure, and the fit of a table."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from dvfo_cli.output import print_json, print_note, print_table
+
+Rows = list[dict[str, Any]]
+
+METERS = ("board input", "module input", "wall socket", "core rail", "whole phone")
+
+
+def add_design(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `dvfo calibrate design`."""
+    _add_board(parser)
+    parser.add_argument(
+        "--mapping",
+        action="append",
+        default=[],
+        metavar="NAME[:CORES]",
+        help="what to measure: gpu (driven by one core), cpu:4, cpu:1, big:4; repeat; default: gpu where the "
+        "board has GPU clocks, and every cluster with all its cores",
+    )
+    parser.add_argument("--workload", default="WORKLOAD", help="network to write into the rows")
+    parser.add_argument("--no-power", action="store_true", help="leave out the waiting points")
+    parser.add_argument("--out", metavar="CSV", help="write the points as a table to fill in")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(act=run_design, parser=parser)
+
+
+def add_csv(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `dvfo calibrate csv`."""
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="tables of measured points (docs/calibration.md)"
+    )
+    parser.add_argument("--name", required=True, help="of the profile: lower case, digits, dots and dashes")
+    parser.add_argument("--title", default="", help="of the board, for reports")
+    _add_board(parser)
+    parser.add_argument(
+        "--out-of-the-box", default="", metavar="MAPPING", help="what the board uses untouched"
+    )
+    parser.add_argument(
+        "--inference", default="", metavar="TEXT", help="what was run: TensorRT fp16, batch 1"
+    )
+    parser.add_argument("--meter", choices=METERS, default=METERS[0], help="where power was read")
+    parser.add_argument("--idle-mw", type=float, help="power of the waiting board, where no idle row has it")
+    parser.add_argument(
+        "--busy-mw",
+        action="append",
+        default=[],
+        metavar="MAPPING=MW",
+        help="board power by hand while a mapping runs at the highest clocks, for tables without power",
+    )
+    parser.add_argument("--plot", metavar="PNG", help="draw fitted against measured there")
+    add_output(parser)
+    parser.set_defaults(act=run_csv, parser=parser)
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Declare where a profile of one's own is written."""
+    parser.add_argument("--out", metavar="DIR", help="write the profile there; default: write nothing")
+    parser.add_argument(
+        "--install",
+        action="store_true",
+        help="write it to the user data folder, where scenarios find it by name",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a profile that exists")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_board(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--clocks",
+        metavar="NAME|YAML",
+        help="legal clocks and cores: a known device, or a file with cpu_mhz, gpu_mhz, mem_mhz, cores, title",
+    )
+    for domain in ("cpu", "gpu", "mem"):
+        parser.add_argument(
+            f"--{domain}-mhz", metavar="F,F,...", help=f"legal {domain} clocks, where --clocks does not say"
+        )
+    parser.add_argument(
+        "--cores", action="append", default=[], metavar="CLUSTER=N", help="cores of a cluster; repeat"
+    )
+
+
+def run_design(arguments: argparse.Namespace) -> int:
+    """Print, and write where asked, the points to measure first."""
+    from dvfo_env.calibration.design import design
+    from dvfo_env.calibration.table import write_table
+    from dvfo_env.errors import ConfigError
+
+    board, _ = _board(arguments)
+    if board is None:
+        arguments.parser.error("--clocks, or --cpu-mhz, --gpu-mhz and --mem-mhz, say what the board offers")
+    mappings = [_mapping(text) for text in arguments.mapping]
+    if not mappings:
+        mappings = [("gpu", 1)] if board.gpu_mhz else []
+        mappings += [(name, cores) for name, cores in board.cores.items()]
+    points = design(board, mappings, power=not arguments.no_power)
+    rows = [
+        {
+            "no": number,
+            "mapping": point.mapping,
+            "cores": point.cores,
+            "cpu_mhz": point.cpu_mhz,
+            "gpu_mhz": point.gpu_mhz,
+            "mem_mhz": point.mem_mhz,
+            "shows": point.shows,
+        }
+        for number, point in enumerate(points, start=1)
+    ]
+    if arguments.out:
+        if Path(arguments.out).exists():
+            raise ConfigError(f"{arguments.out}: already there")
+        columns = () if arguments.no_power else ("power_mw",)
+        write_table([point.row(arguments.workload) for point in points], arguments.out, columns)
+    if arguments.json:
+        print_json(rows)
+        return 0
+    shown = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+    print_table(shown, [[_exact(row[name]) for name in shown] for row in rows])
+    if arguments.out:
+        print_note(f"wrote {arguments.out}; fill in latency_ms and power_mw")
+    return 0
+
+
+def run_csv(arguments: argparse.Namespace) -> int:
+    """Fit tables of measured points and write the profile where asked."""
+    from dvfo_env.calibration.csv_choices import Choices
+    from dvfo_env.calibration.csv_profile import calibrate_rows
+    from dvfo_env.calibration.table import read_table
+
+    tables = [read_table(file) for file in arguments.files]
+    board, source = _board(arguments)
+    choices = Choices(
+        name=arguments.name,
+        title=arguments.title,
+        board=board,
+        board_source=source,
+        out_of_the_box=arguments.out_of_the_box,
+        inference=arguments.inference,
+        meter=arguments.meter,
+        idle_mw=arguments.idle_mw,
+        busy_mw=dict(_assigned(text, "--busy-mw") for text in arguments.busy_mw),
+    )
+    rows = [row for table, _ in tables for row in table]
+    made = calibrate_rows(rows, [origin for _, origin in tables], choices)
+    written = write_profile(arguments, made.profile)
+    if arguments.plot:
+        from dvfo_env.calibration.residual_plot import plot_residuals
+
+        plot_residuals(made.residuals, arguments.plot, f"{made.profile.title}: fitted against measured")
+        written.append(arguments.plot)
+    show(arguments, made.report, written, {"residuals": made.residuals})
+    if not arguments.json and made.profile.power is None:
+        print_note(
+            "latency only: no power_mw in the table; energy-weighted scenarios will refuse the profile"
+        )
+    return 0
+
+
+def write_profile(arguments: argparse.Namespace, profile: Any) -> list[str]:
+    """Write a profile to --out and the user data folder, as asked; returns the paths.
+
+    Raises:
+        ConfigError: a file is already there and --overwrite is off, or cannot be written.
+    """
+    from dvfo_env.devices.library import user_devices_folder
+    from dvfo_env.errors import ConfigError
+    from dvfo_env.record_yaml import write_record
+
+    folders = [Path(arguments.out)] if arguments.out else []
+    folders += [user_devices_folder()] if arguments.install else []
+    files = [folder / f"{profile.name}.yaml" for folder in folders]
+    for file in files:
+        if file.exists() and not arguments.overwrite:
+            raise ConfigError(f"{file}: already there; --overwrite replaces it")
+    return [str(write_record(profile, file)) for file in files]
+
+
+def show(arguments: argparse.Namespace, report: Rows, written: list[str], more: dict[str, Any]) -> None:
+    """Print the report, one table per set of columns, and the files written."""
+    if arguments.json:
+        print_json({"report": report, "written": written, **more})
+        return
+    for keys in dict.fromkeys(tuple(row) for row in report):
+        table = [row for row in report if tuple(row) == keys]
+        columns = [key for key in keys if any(row[key] not in (None, "") for row in table)]
+        print_table(columns, [[row[key] for key in columns] for row in table])
+    for file in written:
+        print_note(f"wrote {file}")
+
+
+def _board(arguments: argparse.Namespace) -> tuple[Any, str]:
+    """The board and where it comes from; (None, "") where nothing was said."""
+    from dvfo_env.calibration.board import Board, load_board
+    from dvfo_env.schema import parse_record
+
+    given: dict[str, Any] = {}
+    for domain in ("cpu", "gpu", "mem"):
+        text = getattr(arguments, f"{domain}_mhz")
+        if text:
+            given[f"{domain}_mhz"] = [_figure(part, f"--{domain}-mhz") for part in text.split(",")]
+    cores = {name: int(count) for name, count in (_assigned(text, "--cores") for text in arguments.cores)}
+    if not arguments.clocks and not given and not cores:
+        return None, ""
+    base = load_board(arguments.clocks) if arguments.clocks else Board()
+    data = base.model_dump() | given
+    data["cores"] = {**data["cores"], **cores}
+    return parse_record(data, Board, "command line"), f"given: {arguments.clocks or 'on the command line'}"
+
+
+def _exact(value: object) -> object:
+    """A clock with all its digits: one has to type it."""
+    return f"{value:.10g}" if isinstance(value, float) else value
+
+
+def _mapping(text: str) -> tuple[str, int]:
+    name, _, cores = text.partition(":")
+    return name, int(_figure(cores, "--mapping")) if cores else 1
+
+
+def _assigned(text: str, option: str) -> tuple[str, float]:
+    from dvfo_env.errors import ConfigError
+
+    name, sign, value = text.partition("=")
+    if not name or not sign:
+        raise ConfigError(f"{option} {text!r}: expected NAME=NUMBER")
+    return name, _figure(value, option)
+
+
+def _figure(text: str, option: str) -> float:
+    from dvfo_env.errors import ConfigError
+
+    try:
+        value = float(text)
+    except ValueError:
+        raise ConfigError(f"{option}: {text!r} is not a number") from None
+    if not 0.0 < value < 1e9:
+        raise ConfigError(f"{option}: {text!r}: expected a number above 0")
+    return value
