@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +26,9 @@ BOUND = "bound"
 class Arena:
     """Everything one scenario's evaluation came to.
 
-    rows are sorted by cost, the bound last; episodes and contestants are keyed by the contestant's label;
-    bound is the bound's cost per request of every episode, float64 [E].
+    rows are sorted by cost, single runs behind the row that sums them up, the bound last; episodes and
+    contestants are keyed by the contestant's label; bound is the bound's cost per request of every episode,
+    float64 [E].
     """
 
     scenario: Scenario
@@ -40,6 +41,16 @@ class Arena:
     rows: list[Row]
     headroom: Interval
     against_planner: Interval | None
+
+    @property
+    def contenders(self) -> list[Row]:
+        """What a device can run, cheapest first; several training seeds of an agent are one contender."""
+        return [row for row in self.rows if row.kind in ("baseline", "learned") and not row.one_of_several]
+
+    def typical_run(self, row: Row) -> str:
+        """Label of the run whose cost is in the middle of those behind `row`."""
+        ranked = sorted(row.runs, key=lambda label: float(self.episodes[label].cost_per_request.mean()))
+        return ranked[len(ranked) // 2]
 
     @property
     def swapped_uplink(self) -> bool:
@@ -116,16 +127,16 @@ def _summarise(
     for label, contestant in contestants.items():
         kind = "yardstick" if contestant.yardstick else contestant.kind
         measures = measure([episodes[label]], references, bootstrap)
-        rows.append(Row(label, kind, *names, measures, times[label], source=contestant.source))
-    rows += _over_training_seeds(contestants, episodes, references, names)
-    rows.sort(key=lambda row: row.cost.mean)
+        row = Row(label, kind, *names, measures, times[label], (label,), source=contestant.source)
+        rows.append(row)
+    rows = _over_training_seeds(rows, contestants, episodes, references)
+    rows = _by_cost(rows)
     rows.append(Row(BOUND, "bound", *names, bound_measures(references, bootstrap)))
-    best_learned = next(
-        (row.agent for row in rows if row.kind == "learned" and row.training_seeds == 1), None
-    )
+    best_learned = next((row for row in rows if row.kind == "learned" and not row.one_of_several), None)
     against = None
     if best_learned is not None and "planner" in episodes:
-        against = difference([episodes[best_learned]], [episodes["planner"]], bootstrap)
+        ours = [episodes[label] for label in best_learned.runs]
+        against = difference(ours, episodes["planner"], Bootstrap(len(bound), seeds=len(ours)))
     return Arena(
         training.scenario, training, tables, blocks, contestants, episodes, bound, rows,
         headroom(references, bootstrap), against,
@@ -133,28 +144,38 @@ def _summarise(
 
 
 def _over_training_seeds(
+    rows: list[Row],
     contestants: dict[str, Contestant],
     episodes: dict[str, Episodes],
     references: References,
-    names: tuple[str, str],
 ) -> list[Row]:
-    """One more row for every learned agent that comes in several runs, with intervals over seeds and
-    episodes.
+    """The rows and one more for every learned agent that comes in several runs, with intervals over seeds
+    and episodes.
     """
-    groups: dict[str, list[str]] = {}
-    for label, contestant in contestants.items():
-        if contestant.kind == "learned":
-            groups.setdefault(contestant.agent, []).append(label)
-    rows = []
-    for agent, labels in groups.items():
-        if len(labels) < 2:
-            continue
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.kind == "learned":
+            groups.setdefault(contestants[row.agent].agent, []).append(row)
+    several = {agent: runs for agent, runs in groups.items() if len(runs) > 1}
+    marked = [replace(row, one_of_several=any(row in runs for runs in several.values())) for row in rows]
+    for agent, runs in several.items():
+        labels = tuple(row.agent for row in runs)
         bootstrap = Bootstrap(len(references.bound), seeds=len(labels))
         measures = measure([episodes[label] for label in labels], references, bootstrap)
-        rows.append(
-            Row(f"{agent} ({len(labels)} seeds)", "learned", *names, measures, training_seeds=len(labels))
-        )
-    return rows
+        name = f"{agent} ({len(labels)} seeds)"
+        marked.append(Row(name, "learned", runs[0].scenario, runs[0].uplink, measures, runs=labels))
+    return marked
+
+
+def _by_cost(rows: list[Row]) -> list[Row]:
+    """Rows by cost, the runs of an agent with several of them directly behind the row that sums them up."""
+    ranked = sorted(rows, key=lambda row: row.cost.mean)
+    ordered = []
+    for row in ranked:
+        if not row.one_of_several:
+            ordered.append(row)
+            ordered += [run for run in ranked if run.one_of_several and run.agent in row.runs]
+    return ordered
 
 
 def _label(agent: str, run: Path, taken: dict[str, Contestant]) -> str:
@@ -185,7 +206,7 @@ def _bound(tables: CostTables, blocks: tuple[SeedBlock, ...]) -> NDArray[np.floa
 
 def verdict(arena: Arena) -> str:
     """The plain answer: which policy is best here, and whether learning beat the planner."""
-    on_device = [row for row in arena.rows if row.kind in ("baseline", "learned") and row.training_seeds == 1]
+    on_device = arena.contenders
     best = on_device[0]
     planner = next((row for row in on_device if row.agent == "planner"), None)
     student = next((row for row in on_device if row.kind == "learned"), None)
@@ -213,4 +234,7 @@ def _standing(arena: Arena, row: Row) -> str:
 
 
 def _capital(agent: str) -> str:
-    return f"The {agent}" if agent in ("planner", "governor") else agent[:1].upper() + agent[1:]
+    if agent in ("planner", "governor"):
+        return f"The {agent}"
+    first, *rest = agent.split(" ")
+    return " ".join((first.upper() if rest else first.capitalize(), *rest))  # PPO run-3, but Neurosurgeon

@@ -41,6 +41,10 @@ class Row:
     savings and latency_savings shares of the governor's energy and latency, score 0 = best fixed action and
     1 = bound, clairvoyant_share = what is gained over the best fixed action as a share of what the
     clairvoyant gains.
+
+    `runs` are the labels of the episodes behind the row: one, or one for every training seed of an agent.
+    Where there are several, each run also has a row of its own, marked `one_of_several`: picking the luckiest
+    seed says nothing about the agent, so verdicts speak of the row that sums them up.
     """
 
     agent: str
@@ -49,8 +53,14 @@ class Row:
     uplink: str
     measures: dict[str, Interval | None]
     decision_us: float | None = None
-    training_seeds: int = 1
+    runs: tuple[str, ...] = ()
+    one_of_several: bool = False
     source: str = ""
+
+    @property
+    def training_seeds(self) -> int:
+        """Number of runs behind the row; 0 for the bound."""
+        return len(self.runs)
 
     @property
     def cost(self) -> Interval:
@@ -140,10 +150,13 @@ def bound_measures(references: References, bootstrap: Bootstrap) -> dict[str, In
     return measures
 
 
-def difference(ours: list[Episodes], theirs: list[Episodes], bootstrap: Bootstrap) -> Interval:
-    """Paired interval of (J_theirs - J_ours) / J_theirs: positive where ours costs less."""
-    first = np.mean([run.cost_per_request for run in ours], axis=0)
-    second = np.mean([run.cost_per_request for run in theirs], axis=0)
+def difference(ours: list[Episodes], theirs: Episodes, bootstrap: Bootstrap) -> Interval:
+    """Paired interval of (J_theirs - J_ours) / J_theirs: positive where ours costs less.
+
+    `ours` has one entry for each training seed that `bootstrap` was made for.
+    """
+    first = np.stack([run.cost_per_request for run in ours])
+    second = theirs.cost_per_request
     return bootstrap.interval(lambda w: (w.mean(second) - w.mean(first)) / w.mean(second))
 
 

@@ -97,20 +97,39 @@ def _styled(salt: str) -> Any:
     return matplotlib.rc_context({**_STYLE, "svg.hashsalt": salt})
 
 
+def _drawn(arena: Arena) -> tuple[list[Row], list[Row]]:
+    """(rows to draw, rows off the scale): what is compared, and yardsticks; the bound is drawn as a line."""
+    fixed = next(row for row in arena.rows if row.agent == "best-fixed")
+    limit = _OFF_SCALE * max(1.0, fixed.cost.mean)
+    rows = [row for row in arena.rows[:-1] if not row.one_of_several]
+    return [row for row in rows if row.cost.mean <= limit], [row for row in rows if row.cost.mean > limit]
+
+
 def cost_chart(arena: Arena) -> str:
-    """Cost of every agent with its interval; the bound and the best fixed action as lines."""
+    """Cost of every agent with its interval, single runs as dots; the bound and the best fixed action as
+    lines.
+    """
     fixed = next(row for row in arena.rows if row.agent == "best-fixed")
     bound = arena.rows[-1]
-    rows = [row for row in arena.rows[:-1] if row.cost.mean <= _OFF_SCALE * max(1.0, fixed.cost.mean)]
-    left_out = [row for row in arena.rows[:-1] if row not in rows]
+    rows, left_out = _drawn(arena)
+    single = {row.agent: row.cost.mean for row in arena.rows if row.one_of_several}
     with _styled("cost"):
         figure, (axes,) = _figure(6.0, 0.9 + 0.3 * len(rows))
         for at, row in enumerate(reversed(rows)):
             cost = row.cost
             axes.barh(at, cost.mean, height=0.62, color=_KIND_COLOURS[row.kind], alpha=0.9)
             axes.plot([cost.low, cost.high], [at, at], color=_INK, linewidth=1.6, solid_capstyle="butt")
+            runs = [single[label] for label in row.runs if label in single]
+            axes.plot(
+                runs, [at] * len(runs), "o", color=_PAPER, markeredgecolor=_INK, markersize=4.5, zorder=4
+            )
             axes.text(
-                max(cost.high, cost.mean), at, f"  {cost.mean:.3f}", va="center", color=_INK, fontsize=9
+                max(cost.high, *runs, cost.mean),
+                at,
+                f"  {cost.mean:.3f}",
+                va="center",
+                color=_INK,
+                fontsize=9,
             )
         axes.set_yticks(range(len(rows)), [row.agent for row in reversed(rows)])
         axes.tick_params(axis="y", colors=_INK)
@@ -124,15 +143,16 @@ def cost_chart(arena: Arena) -> str:
             if left_out
             else ""
         )
-        axes.set_xlabel(f"cost per request, less is better{note}")
+        dots = "; dots: training seeds" if single else ""
+        axes.set_xlabel(f"cost per request, less is better{dots}{note}")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
         return _svg(figure, "Cost per request of every agent with 95 % intervals")
 
 
 def trade_chart(arena: Arena) -> str:
-    """Latency against energy of every agent."""
-    fixed = next(row for row in arena.rows if row.agent == "best-fixed")
-    rows = [row for row in arena.rows[:-1] if row.cost.mean <= _OFF_SCALE * max(1.0, fixed.cost.mean)]
+    """Latency against energy of every agent; the training seeds of an agent as faint dots around it."""
+    rows, _ = _drawn(arena)
+    single = {row.agent: row for row in arena.rows if row.one_of_several}
     with _styled("trade"):
         figure, (axes,) = _figure(6.0, 3.6)
         points = []
@@ -147,6 +167,10 @@ def trade_chart(arena: Arena) -> str:
                 yerr=[[max(energy.mean - energy.low, 0.0)], [max(energy.high - energy.mean, 0.0)]],
                 fmt="o", color=colour, markersize=6, elinewidth=1.0, zorder=3,
             )  # fmt: skip
+            for run in (single[label].measures for label in row.runs if label in single):
+                if run["latency_ms"] is not None and run["energy_mj"] is not None:
+                    x, y = run["latency_ms"].mean, run["energy_mj"].mean
+                    axes.plot(x, y, "o", color=colour, markersize=4, alpha=0.45, zorder=2)
             points.append((latency.mean, energy.mean, row))
         axes.margins(0.16, 0.14)
         deadline_ms = arena.tables.scenario.requests.deadline_ms

@@ -46,12 +46,9 @@ def render(arenas: list[Arena]) -> str:
 def _section(arena: Arena) -> dict[str, Any]:
     from dvfo_evaluation.plots import behaviour_chart, cost_chart, timeline_chart, trade_chart
 
-    device_runs = [
-        row for row in arena.rows if row.kind in ("baseline", "learned") and row.training_seeds == 1
-    ]
-    best = device_runs[0]
-    shown = next((row for row in device_runs if row.kind == "learned"), best)
-    episodes = arena.episodes[shown.agent]
+    best = arena.contenders[0]
+    shown = arena.typical_run(next((row for row in arena.contenders if row.kind == "learned"), best))
+    episodes = arena.episodes[shown]
     scenario = arena.tables.scenario
     return {
         "title": scenario.title,
@@ -66,7 +63,7 @@ def _section(arena: Arena) -> dict[str, Any]:
         "rows": arena.rows,
         "headroom": arena.headroom,
         "trained_on": arena.training.uplink.name if arena.swapped_uplink else None,
-        "shown": shown.agent,
+        "shown": shown,
         "episodes": len(arena.bound),
         "banks": len(arena.blocks),
         "requests": scenario.episode_requests,

@@ -30,7 +30,10 @@ def print_arena(arena: Arena, console: Console | None = None) -> None:
     for row in arena.rows:
         style = {"learned": "bold", "bound": "dim", "yardstick": "dim"}.get(row.kind)
         cells = _cells(row)
-        table.add_row(row.agent, *(cells[i] for i in shown), style=style)
+        name = row.agent
+        if row.one_of_several:
+            name, style = f"  {name}", None
+        table.add_row(name, *(cells[i] for i in shown), style=style)
     console.print(table)
     for line in _notes(arena):
         console.print(line, highlight=False, soft_wrap=True)

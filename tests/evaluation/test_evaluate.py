@@ -85,7 +85,7 @@ def test_the_first_line_says_so_when_no_learned_policy_beats_the_planner(arena: 
         dataclasses.replace(row, agent="ppo run", kind="learned") if row.agent == "powersave" else row
         for row in arena.rows
     ]
-    gain = difference([worse], [arena.episodes["planner"]], Bootstrap(8))
+    gain = difference([worse], arena.episodes["planner"], Bootstrap(8))
     episodes = {**arena.episodes, "ppo run": worse}
     taught = dataclasses.replace(arena, rows=rows, episodes=episodes, against_planner=gain)
     assert verdict(taught).startswith("No learned policy beats the planner")

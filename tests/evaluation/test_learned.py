@@ -48,8 +48,13 @@ def test_trained_agents_are_judged_on_their_own_scenario_and_replay(
     single = [rows[f"ppo seed-{seed}"]["cost"]["mean"] for seed in (0, 1)]
     assert rows["ppo (2 seeds)"]["cost"]["mean"] == pytest.approx(sum(single) / 2.0)
     assert rows["ppo seed-0"]["kind"] == "learned"
+    order = list(rows)
+    assert set(order[order.index("ppo (2 seeds)") + 1 :][:2]) == {"ppo seed-0", "ppo seed-1"}
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "planner" in page[page.index("<h1>") : page.index("</h1>")]
+    headline = page[page.index("<h1>") : page.index("</h1>")]
+    assert "planner" in headline
+    assert "ppo (2 seeds)" in headline.replace("PPO", "ppo")
+    assert "seed-0" not in headline
     assert validate(tmp_path / "out" / "results.csv", sample=12).rows == 5 * 6
 
 
