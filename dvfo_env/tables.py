@@ -191,6 +191,7 @@ def compile_scenario(scenario: Scenario) -> CostTables:
     """
     card = load_workload(scenario.workload)
     device = DeviceModel(load_device(scenario.device), card)
+    _refuse_energy_nobody_measured(scenario, device)
     server = ServerModel(load_server(scenario.server), card)
     uplink = load_uplink(scenario.uplink)
     compression = load_compression(scenario.compression)
@@ -201,9 +202,7 @@ def compile_scenario(scenario: Scenario) -> CostTables:
 
     energy = scenario.objective.energy
     head = np.stack([_head(device, str(name), clocks, energy)[cuts] for name in choices["mapping"]])
-    kinds: tuple[EnergyDefinition, ...] = (energy, "board")
-    idle = np.stack([device.idle_power_mw(*clocks, kind) for kind in kinds], axis=-1)
-    codec = np.stack([device.codec_power_mw(*clocks, kind) for kind in kinds], axis=-1)
+    idle, codec = _waiting(device, clocks, energy)
     costs = compression.costs(card, levels)
     send = np.stack(
         [costs.bytes * 8e-3, costs.encode_ms_ghz, costs.decode_ms, costs.accuracy_lost_points], axis=-1
@@ -249,9 +248,38 @@ def _clocks(choices: dict[str, tuple[str | float, ...]]) -> Clocks:
 
 def _head(device: DeviceModel, mapping: str, clocks: Clocks, energy: EnergyDefinition) -> NDArray[np.float64]:
     latency = device.head_latency_ms(mapping, *clocks)
+    if device.profile.power is None:
+        return np.stack([latency, np.zeros_like(latency), np.zeros_like(latency)], axis=-1)
     counted = device.head_energy_mj(mapping, *clocks, energy)
     board = device.head_energy_mj(mapping, *clocks, "board")
     return np.stack([latency, counted, board], axis=-1)
+
+
+def _waiting(
+    device: DeviceModel, clocks: Clocks, energy: EnergyDefinition
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """`idle` and `codec` of the tables; zero where nobody measured power."""
+    if device.profile.power is None:
+        nothing = np.zeros((*(len(axis) for axis in clocks), 2))
+        return nothing, nothing
+    kinds: tuple[EnergyDefinition, ...] = (energy, "board")
+    idle = np.stack([device.idle_power_mw(*clocks, kind) for kind in kinds], axis=-1)
+    codec = np.stack([device.codec_power_mw(*clocks, kind) for kind in kinds], axis=-1)
+    return idle, codec
+
+
+def _refuse_energy_nobody_measured(scenario: Scenario, device: DeviceModel) -> None:
+    """A latency-only profile serves scenarios in which energy neither costs nor runs out."""
+    if device.profile.power is not None:
+        return
+    what = f"needs energy, but the profile of {device.profile.name!r} is latency only (nothing measured power)"
+    if scenario.objective.eta_range[1] > 0.0:
+        raise ConfigError(
+            f"{scenario.name}: objective.eta: {scenario.objective.eta} {what}; "
+            "set it to 0, or give watts by hand (dvfo profile --idle-watts W --cpu-watts W)"
+        )
+    if scenario.battery is not None:
+        raise ConfigError(f"{scenario.name}: battery: {what}; leave it out")
 
 
 def _choices(
@@ -310,7 +338,7 @@ def _params(
         # eta*E + (1-eta)*P_max*L over P_max*L_ref: P_max is the power of the out-of-the-box run [mW = mJ/s]
         energy_mj = float(reference[2])
     p["latency_weight_per_ms"] = 1.0 / latency_ms
-    p["energy_weight_per_mj"] = 1.0 / energy_mj
+    p["energy_weight_per_mj"] = 1.0 / energy_mj if energy_mj > 0.0 else 0.0  # latency only: eta is 0
     p["accuracy_weight_per_point"] = objective.accuracy_weight_per_point
     p["deadline_weight"] = objective.deadline_weight
     p["eta_low"], p["eta_high"] = objective.eta_range
