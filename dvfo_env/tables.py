@@ -272,7 +272,7 @@ def _refuse_energy_nobody_measured(scenario: Scenario, device: DeviceModel) -> N
     """A latency-only profile serves scenarios in which energy neither costs nor runs out."""
     if device.profile.power is not None:
         return
-    what = f"needs energy, but the profile of {device.profile.name!r} is latency only (nothing measured power)"
+    what = f"needs energy, but the profile of {device.profile.name!r} is latency only: nothing measured it"
     if scenario.objective.eta_range[1] > 0.0:
         raise ConfigError(
             f"{scenario.name}: objective.eta: {scenario.objective.eta} {what}; "
