@@ -24,8 +24,9 @@ def _fit(module: str, function: str) -> Callable[[Path], Any]:
 
 DEVICE_FITS: dict[str, Callable[[Path], tuple[list[DeviceProfile], Rows]]] = {
     "tx2": _fit("tx2", "calibrate_tx2"),
+    "jetson": _fit("jetson", "calibrate_jetsons"),
     "pis": _fit("pi_boards", "calibrate_pis"),
-    "phone": _fit("phone", "calibrate_phone"),
+    "phones": _fit("phones", "calibrate_phones"),
 }
 """Name of the fit -> function of the folder of measurements, giving its profiles and report rows."""
 

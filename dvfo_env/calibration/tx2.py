@@ -91,6 +91,7 @@ def calibrate_tx2(measurements: Path) -> tuple[list[DeviceProfile], Rows]:
         copies=tx2_parts.copy_costs(),
         power=tx2_parts.power_law(inputs),
         thermal=tx2_parts.thermal_law(thermal),
+        supporting={f"latency, Keras, {row['name']}": _keras_fit(row) for row in keras_rows},
     )
     note = f"{thermal.rms_error_c:.2f} C root mean square over {thermal.lines} s before the fan starts"
     rows += [*power_rows, _row("thermal", "RC node", thermal.lines, None, note)]
@@ -210,6 +211,20 @@ def _keras(folder: Path) -> tuple[Rows, tuple[float, float, float]]:
         errors = tx2_latency.keras_errors(grid, overlap=False)
         rows.append(_row("latency, Keras", name, len(grid.latency_ms), errors, note))
     return rows, (float(np.mean(found)), min(found), max(found))
+
+
+def _keras_fit(row: dict[str, Any]) -> Fit:
+    return Fit(
+        points=row["points"],
+        conditions=(
+            "Keras, t = t0 + c / (n^a f_cpu) + ((g / f_gpu)^p + (m / f_mem)^p)^(1/p) over 1-4 cores, 12 CPU, "
+            "4 GPU and 4 memory clocks; gives the share of t0 that follows the CPU clock"
+        ),
+        error_percent=row["error_percent"],
+        holdout_error_percent=row["holdout_error_percent"],
+        holdout_worst_percent=row["holdout_worst_percent"],
+        holdout_method="three random fifths of the clock combinations held back whole, all cores",
+    )
 
 
 def _add_cpu_mappings(folder: Path, latency: dict[str, dict[str, Law]], rows: Rows) -> None:

@@ -100,6 +100,7 @@ def copy_costs() -> dict[str, CopyCost]:
 def power_law(inputs: PowerInputs) -> PowerLaw:
     """Board and rail power with their voltage curves and traffic."""
     return PowerLaw(
+        meter="board input",
         board=_terms(inputs, inputs.board, inputs.board_activity, "board (VDD_IN)"),
         rails=_terms(inputs, inputs.rails, inputs.rails_activity, "CPU + GPU + DDR rails"),
         cpu_voltage=_cpu_voltage(),
