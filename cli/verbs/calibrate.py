@@ -2,6 +2,7 @@
 
 A board of your own (docs/calibration.md):
     dvfo calibrate design --clocks jetson-tx2 --mapping gpu --out points.csv    what to measure first
+    dvfo calibrate parse trtexec *.log --power tegra.log --out points.csv    from tools' outputs
     dvfo calibrate csv points.csv --name my-board --clocks jetson-tx2 --install   fit it; scenarios find it
     dvfo calibrate uplink TRACES --name my-lte --out HERE     a model of your own traces
 
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     whats = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     for name, text, add in (
         ("design", "own board: which points to measure first", own_board.add_design),
+        ("parse", "own board: outputs of benchmark tools as a table", own_board.add_parse),
         ("csv", "own board: fit a table of measured points", own_board.add_csv),
     ):
         add(whats.add_parser(name, help=text, description=text))
