@@ -40,6 +40,7 @@ from dvfo_env.calibration.pi_profile_parts import (
     SOFT_LIMIT_SOURCE,
     THROTTLE_SOURCE,
     CorePowers,
+    assumed,
     board_power,
     clock_domain,
     cpu_trip,
@@ -468,7 +469,15 @@ def _pi5(
         cores={"a76": 4},
         cpu=clock_domain((2400.0,), f"{PI5_SOURCE} and the ncnn tables", "never changes: one clock"),
         mappings=_mappings("a76")
-        | {"gpu": CoreMapping(kind="gpu", cluster="a76", threads=1, title="GPU, driven by one core")},
+        | {
+            "gpu": CoreMapping(
+                kind="gpu",
+                cluster="a76",
+                threads=1,
+                busy_cores=assumed(0.3, "cores", (0.05, 1.0), "the core hands kernels over and waits"),
+                title="GPU, driven by one core",
+            )
+        },
         out_of_the_box="cpu4",
         inference={w: "ncnn, batch 1 (GPU: Vulkan, fp16)" for w in latency},
         latency=latency,

@@ -118,7 +118,7 @@ def test_show_needs_a_name_and_list_takes_none(verb: str, arguments: list[str]) 
     assert leaving.value.code == 2
 
 
-@pytest.mark.parametrize("what", ["pis", "phone", "servers", "tx2"])
+@pytest.mark.parametrize("what", ["pis", "phones", "servers", "tx2"])
 def test_calibrate_agrees_with_what_is_shipped(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     printed = printed_json(capsys, "calibrate", what, "--measurements", str(measurements_dir()), "--check")
     assert printed["differences"] == []
