@@ -11,6 +11,7 @@ from dvfo_cli.output import print_json, print_note, print_table
 Rows = list[dict[str, Any]]
 
 KINDS = ("benchncnn", "trtexec", "jetson-benchmarks", "tflite", "tegrastats")
+LATENCY_ONLY = "latency only: nothing says its power; scenarios that weigh energy refuse the profile"
 METERS = ("board input", "module input", "wall socket", "core rail", "whole phone")
 
 
@@ -40,21 +41,7 @@ def add_csv(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True, help="of the profile: lower case, digits, dots and dashes")
     parser.add_argument("--title", default="", help="of the board, for reports")
     _add_board(parser)
-    parser.add_argument(
-        "--out-of-the-box", default="", metavar="MAPPING", help="what the board uses untouched"
-    )
-    parser.add_argument(
-        "--inference", default="", metavar="TEXT", help="what was run: TensorRT fp16, batch 1"
-    )
-    parser.add_argument("--meter", choices=METERS, default=METERS[0], help="where power was read")
-    parser.add_argument("--idle-mw", type=float, help="power of the waiting board, where no idle row has it")
-    parser.add_argument(
-        "--busy-mw",
-        action="append",
-        default=[],
-        metavar="MAPPING=MW",
-        help="board power by hand while a mapping runs at the highest clocks, for tables without power",
-    )
+    _add_choices(parser)
     parser.add_argument("--plot", metavar="PNG", help="draw fitted against measured there")
     add_output(parser)
     parser.set_defaults(act=run_csv, parser=parser)
@@ -94,6 +81,26 @@ def add_parse(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(act=run_parse, parser=parser)
 
 
+def add_layers(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `dvfo calibrate layers`."""
+    parser.add_argument(
+        "tables", nargs="+", metavar="WORKLOAD=FILE", help="time of every layer on every mapping"
+    )
+    parser.add_argument("--name", required=True, help="of the profile: lower case, digits, dots and dashes")
+    parser.add_argument("--title", default="", help="of the board, for reports")
+    parser.add_argument(
+        "--columns",
+        default="",
+        metavar="NAME:CORES,...",
+        help="mappings of a file without heading: big:1,gpu",
+    )
+    parser.add_argument("--copies", metavar="FILE", help="time of handing tensors between processors")
+    _add_board(parser)
+    _add_choices(parser)
+    add_output(parser)
+    parser.set_defaults(act=run_layers, parser=parser)
+
+
 def add_output(parser: argparse.ArgumentParser) -> None:
     """Declare where a profile of one's own is written."""
     parser.add_argument("--out", metavar="DIR", help="write the profile there; default: write nothing")
@@ -104,6 +111,24 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a profile that exists")
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_choices(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out-of-the-box", default="", metavar="MAPPING", help="what the board uses untouched"
+    )
+    parser.add_argument(
+        "--inference", default="", metavar="TEXT", help="what was run: TensorRT fp16, batch 1"
+    )
+    parser.add_argument("--meter", choices=METERS, default=METERS[0], help="where power was read")
+    parser.add_argument("--idle-mw", type=float, help="power of the waiting board, where no idle row has it")
+    parser.add_argument(
+        "--busy-mw",
+        action="append",
+        default=[],
+        metavar="MAPPING=MW",
+        help="board power by hand while a mapping runs at the highest clocks, for tables without power",
+    )
 
 
 def _add_board(parser: argparse.ArgumentParser) -> None:
@@ -164,23 +189,11 @@ def run_design(arguments: argparse.Namespace) -> int:
 
 def run_csv(arguments: argparse.Namespace) -> int:
     """Fit tables of measured points and write the profile where asked."""
-    from dvfo_env.calibration.csv_choices import Choices
     from dvfo_env.calibration.csv_profile import calibrate_rows
     from dvfo_env.calibration.table import read_table
 
     tables = [read_table(file) for file in arguments.files]
-    board, source = _board(arguments)
-    choices = Choices(
-        name=arguments.name,
-        title=arguments.title,
-        board=board,
-        board_source=source,
-        out_of_the_box=arguments.out_of_the_box,
-        inference=arguments.inference,
-        meter=arguments.meter,
-        idle_mw=arguments.idle_mw,
-        busy_mw=dict(_assigned(text, "--busy-mw") for text in arguments.busy_mw),
-    )
+    choices = _choices(arguments)
     rows = [row for table, _ in tables for row in table]
     made = calibrate_rows(rows, [origin for _, origin in tables], choices)
     written = write_profile(arguments, made.profile)
@@ -195,6 +208,43 @@ def run_csv(arguments: argparse.Namespace) -> int:
             "latency only: no power_mw in the table; energy-weighted scenarios will refuse the profile"
         )
     return 0
+
+
+def run_layers(arguments: argparse.Namespace) -> int:
+    """Make a profile of tables of layers and write it where asked."""
+    from dvfo_env.calibration.layer_tables import CopyTimes, calibrate_layers, read_copies, read_layers
+    from dvfo_env.errors import ConfigError
+
+    columns = [_mapping(text) for text in arguments.columns.split(",") if text]
+    tables = {}
+    for text in arguments.tables:
+        workload, sign, file = text.partition("=")
+        if not sign or not file:
+            raise ConfigError(f"{text!r}: expected WORKLOAD=FILE")
+        tables[workload] = read_layers(file, columns)
+    copies = read_copies(arguments.copies) if arguments.copies else CopyTimes()
+    profile, report = calibrate_layers(tables, _choices(arguments), copies)
+    show(arguments, report, write_profile(arguments, profile), {})
+    if not arguments.json and profile.power is None:
+        print_note(LATENCY_ONLY)
+    return 0
+
+
+def _choices(arguments: argparse.Namespace) -> Any:
+    from dvfo_env.calibration.csv_choices import Choices
+
+    board, source = _board(arguments)
+    return Choices(
+        name=arguments.name,
+        title=arguments.title,
+        board=board,
+        board_source=source,
+        out_of_the_box=arguments.out_of_the_box,
+        inference=arguments.inference,
+        meter=arguments.meter,
+        idle_mw=arguments.idle_mw,
+        busy_mw=dict(_assigned(text, "--busy-mw") for text in arguments.busy_mw),
+    )
 
 
 def run_parse(arguments: argparse.Namespace) -> int:

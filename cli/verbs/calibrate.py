@@ -4,6 +4,7 @@ A board of your own (docs/calibration.md):
     dvfo calibrate design --clocks jetson-tx2 --mapping gpu --out points.csv    what to measure first
     dvfo calibrate parse trtexec *.log --power tegra.log --out points.csv    from tools' outputs
     dvfo calibrate csv points.csv --name my-board --clocks jetson-tx2 --install   fit it; scenarios find it
+    dvfo calibrate layers vgg19=layers.csv --name my-phone --copies copies.csv    from a table of layers
     dvfo calibrate uplink TRACES --name my-lte --out HERE     a model of your own traces
 
 What is shipped, from the published measurements:
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("design", "own board: which points to measure first", own_board.add_design),
         ("parse", "own board: outputs of benchmark tools as a table", own_board.add_parse),
         ("csv", "own board: fit a table of measured points", own_board.add_csv),
+        ("layers", "own board: tables of layers, and copies between processors", own_board.add_layers),
     ):
         add(whats.add_parser(name, help=text, description=text))
     for name in (*DEVICE_FITS, *SERVER_FITS, "uplink"):

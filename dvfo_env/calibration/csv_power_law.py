@@ -64,7 +64,7 @@ def _power_law(
     shared: dict[str, Any] = {
         "evidence": "fitted",
         "source": source,
-        "error_percent": fit.errors.fit,
+        "error_percent": known(fit.errors.fit),
         "holdout_error_percent": known(fit.errors.holdout),
     }
     assumed: dict[str, Any] = {"evidence": "assumed", "source": source}

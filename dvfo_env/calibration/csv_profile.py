@@ -59,7 +59,7 @@ def calibrate_rows(rows: Sequence[Row], origins: Sequence[Origin], choices: Choi
         MeasurementError: too few or degenerate points, or a row that does not fit the board; says which.
         ConfigError: the name or a choice is impossible.
     """
-    _check_name(choices.name)
+    check_name(choices.name)
     board = choices.board or _measured_board(rows)
     rows = _legal_rows(rows, board)
     busy = [row for row in rows if row.workload != IDLE]
@@ -82,7 +82,7 @@ def calibrate_rows(rows: Sequence[Row], origins: Sequence[Origin], choices: Choi
         description=f"Calibrated on {choices.day} from "
         + ", ".join(f"{o.name} ({o.rows} rows, sha256 {o.sha256})" for o in origins),
         cores=_cores(places, board),
-        **_domains(board, choices.board_source or f"the clocks measured in {_names(origins)}"),
+        **board_domains(board, choices.board_source or f"the clocks measured in {_names(origins)}"),
         mappings=places,
         out_of_the_box=_out_of_the_box(choices, places),
         inference={name: choices.inference for name in latency} if choices.inference else {},
@@ -97,7 +97,12 @@ def calibrate_rows(rows: Sequence[Row], origins: Sequence[Origin], choices: Choi
     return Calibrated(rounded(profile), report, residuals)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Refuse a profile name that could not be found again.
+
+    Raises:
+        ConfigError: not lower-case letters, digits, dots and dashes, or a shipped device's name.
+    """
     from dvfo_env.devices.library import list_devices
 
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
@@ -173,7 +178,8 @@ def _cores(places: Mapping[str, DeviceMapping], board: Board) -> dict[str, int]:
     return seen
 
 
-def _domains(board: Board, source: str) -> dict[str, ClockDomain | None]:
+def board_domains(board: Board, source: str) -> dict[str, ClockDomain | None]:
+    """The `cpu`, `gpu` and `memory` of a profile; how fast a new clock takes effect is assumed."""
     axes = {"cpu": board.cpu_mhz, "gpu": board.gpu_mhz, "memory": board.mem_mhz}
     domains: dict[str, ClockDomain | None] = {}
     for name, clocks in axes.items():
@@ -207,7 +213,7 @@ def _law(fit: LatencyFit, place: str, rows: Sequence[Row], board: Board, source:
     shared: dict[str, Any] = {
         "evidence": "fitted",
         "source": source,
-        "error_percent": fit.errors.fit,
+        "error_percent": known(fit.errors.fit),
         "holdout_error_percent": known(fit.errors.holdout),
     }
     law = fit.law
@@ -311,7 +317,7 @@ def _latency_row(fit: LatencyFit) -> dict[str, Any]:
         "gpu_ms_ghz": (law and fit.form.gpu and round(law.gpu_ms_ghz, 3)) or None,
         "mem_ms_ghz": (law and fit.form.memory and round(law.mem_ms_ghz, 3)) or None,
         "p": (law and fit.form.gpu and fit.form.memory and round(law.shape, 2)) or None,
-        "error_percent": round(fit.errors.fit, 3),
+        "error_percent": known(round(fit.errors.fit, 6)),
         "holdout_error_percent": known(fit.errors.holdout),
         "holdout_worst_percent": known(fit.errors.holdout_worst_split),
         "note": note,
@@ -325,7 +331,7 @@ def _power_row(fit: csv_power.PowerFit) -> dict[str, Any]:
         "points": len(fit.rows),
         "idle_mw": round(min(fit.idle_mw.values()), 1),
         "fitted": figures,
-        "error_percent": round(fit.errors.fit, 3),
+        "error_percent": known(round(fit.errors.fit, 6)),
         "holdout_error_percent": known(fit.errors.holdout),
         "holdout_worst_percent": known(fit.errors.holdout_worst_split),
         "note": fit.method,

@@ -17,7 +17,7 @@ def fit_record(points: int, errors: Errors, method: str, conditions: str) -> Fit
     return Fit(
         points=points,
         conditions=conditions,
-        error_percent=errors.fit,
+        error_percent=known(errors.fit),
         holdout_error_percent=known(errors.holdout),
         holdout_worst_percent=known(errors.holdout_worst_split),
         holdout_method=method,
@@ -25,8 +25,8 @@ def fit_record(points: int, errors: Errors, method: str, conditions: str) -> Fit
 
 
 def known(value: float) -> float | None:
-    """None for NaN."""
-    return None if math.isnan(value) else value
+    """None for NaN, and for the error of a law that passes through every point because it must."""
+    return None if math.isnan(value) or value < 1e-6 else value
 
 
 def conditions(rows: Sequence[Row]) -> str:
