@@ -17,16 +17,15 @@ from dvfo_env.profiling.measure import Sample
 from dvfo_env.profiling.plan import Network, Place
 
 
-class WorkerBench:
-    """One worker process (`worker.py`) for a network at a place.
+class WorkerProcess:
+    """A worker process (`worker.py`): the first line sent to it says what it is for.
 
     Raises:
-        MeasurementError: the worker cannot load or split the network, or dies.
+        MeasurementError: it reports an error, or dies.
     """
 
-    def __init__(self, network: Network, place: Place, files: Sequence[Path] = ()) -> None:
-        self._name = f"{network.name} on {place.name}"
-        threads = len(place.cpus)
+    def __init__(self, name: str, threads: int, begin: dict[str, Any]) -> None:
+        self._name = name
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "dvfo_env.profiling.worker"],
@@ -36,38 +35,7 @@ class WorkerBench:
             env=environment,
             text=True,
         )
-        self._send(
-            {
-                "engine": place.engine,
-                "gpu": place.kind == "gpu",
-                "cpus": list(place.cpus),
-                "threads": threads,
-                "network": asdict(network),
-                "files": [str(path) for path in files],
-            }
-        )
-        self._expected = len(network.segments)
-
-    def wait_until_ready(self) -> None:
-        """Wait until the network is loaded and has run once.
-
-        Raises:
-            MeasurementError: it could not be.
-        """
-        found = self._receive()["segments"]
-        if found != self._expected:
-            raise MeasurementError(f"{self._name}: split into {found} segments, expected {self._expected}")
-
-    def visit(self, seconds: float) -> Sample:
-        """See `measure.Bench`."""
-        self._send({"do": "visit", "seconds": seconds})
-        answer = self._receive()
-        return Sample(answer["whole_ms"], answer["segments_ms"], answer["reference_ms"], answer["cpu_s"])
-
-    def burn(self, seconds: float) -> int:
-        """See `measure.Bench`."""
-        self._send({"do": "burn", "seconds": seconds})
-        return int(self._receive()["passes"])
+        self.send(begin)
 
     def close(self) -> None:
         """Let the worker go; it is killed where it does not."""
@@ -83,7 +51,8 @@ class WorkerBench:
         if process.stdout is not None:
             process.stdout.close()
 
-    def _send(self, data: dict[str, Any]) -> None:
+    def send(self, data: dict[str, Any]) -> None:
+        """Write one line to the worker."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(data) + "\n")
@@ -91,7 +60,8 @@ class WorkerBench:
         except OSError:
             raise self._dead() from None
 
-    def _receive(self) -> dict[str, Any]:
+    def receive(self) -> dict[str, Any]:
+        """Wait for the worker's next line."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -107,6 +77,43 @@ class WorkerBench:
         return MeasurementError(f"{self._name}: the worker process ended unexpectedly: {reason}")
 
 
+class WorkerBench(WorkerProcess):
+    """One worker process for a network at a place."""
+
+    def __init__(self, network: Network, place: Place, files: Sequence[Path] = ()) -> None:
+        begin = {
+            "engine": place.engine,
+            "gpu": place.kind == "gpu",
+            "cpus": list(place.cpus),
+            "threads": len(place.cpus),
+            "network": asdict(network),
+            "files": [str(path) for path in files],
+        }
+        super().__init__(f"{network.name} on {place.name}", len(place.cpus), begin)
+        self._expected = len(network.segments)
+
+    def wait_until_ready(self) -> None:
+        """Wait until the network is loaded and has run once.
+
+        Raises:
+            MeasurementError: it could not be.
+        """
+        found = self.receive()["segments"]
+        if found != self._expected:
+            raise MeasurementError(f"{self._name}: split into {found} segments, expected {self._expected}")
+
+    def visit(self, seconds: float) -> Sample:
+        """See `measure.Bench`."""
+        self.send({"do": "visit", "seconds": seconds})
+        answer = self.receive()
+        return Sample(answer["whole_ms"], answer["segments_ms"], answer["reference_ms"], answer["cpu_s"])
+
+    def burn(self, seconds: float) -> int:
+        """See `measure.Bench`."""
+        self.send({"do": "burn", "seconds": seconds})
+        return int(self.receive()["passes"])
+
+
 def start_benches(network: Network, places: Sequence[Place], folder: Path) -> dict[str, WorkerBench]:
     """Start a worker for every place; ONNX files go into `folder`. They load one after another.
 
@@ -115,7 +122,8 @@ def start_benches(network: Network, places: Sequence[Place], folder: Path) -> di
     """
     files: tuple[Path, ...] = ()
     if any(place.engine == "onnxruntime" for place in places):
-        files = _onnx_files(network, folder)
+        every = sorted({cpu for place in places for cpu in place.cpus})
+        files = _onnx_files(network, folder, every)
     benches: dict[str, WorkerBench] = {}
     try:
         for place in places:
@@ -128,8 +136,12 @@ def start_benches(network: Network, places: Sequence[Place], folder: Path) -> di
     return benches
 
 
-def _onnx_files(network: Network, folder: Path) -> tuple[Path, ...]:
-    from dvfo_env.profiling.engines import onnx_files
-
+def _onnx_files(network: Network, folder: Path, cpus: Sequence[int]) -> tuple[Path, ...]:
+    """ONNX files, made by a process of their own: exporters print, and torch stays out of this one."""
     folder.mkdir(parents=True, exist_ok=True)
-    return onnx_files(network, folder)
+    begin = {"export": str(folder), "network": asdict(network), "cpus": list(cpus)}
+    worker = WorkerProcess(f"{network.name}: export to ONNX", max(1, len(cpus)), begin)
+    try:
+        return tuple(Path(path) for path in worker.receive()["files"])
+    finally:
+        worker.close()

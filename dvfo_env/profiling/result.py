@@ -234,7 +234,7 @@ def _law(plan: Plan, network: Network, place: Place, found: Findings, measured_o
     ]
     rows.sort(key=lambda row: row.condition.clocks)
     top = rows[-1]
-    scales = [100.0 / row.sum_percent for row in rows]
+    scales = [row.whole.value / sum(segment.value for segment in row.segments) for row in rows]
     times = {
         name: tuple(row.segments[index].value * scale for row, scale in zip(rows, scales, strict=True))
         for index, name in enumerate(network.segments)

@@ -44,6 +44,9 @@ def main() -> int:
     if begin["cpus"] and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, begin["cpus"])
     try:
+        if "export" in begin:
+            _answer(answers, {"files": _export(begin)})
+            return 0
         runner = _runner(begin)
         runner.whole()
         for run in runner.segments:
@@ -62,15 +65,16 @@ def main() -> int:
     return 0
 
 
-def _runner(begin: dict[str, Any]) -> Any:
-    from dvfo_env.profiling.engines import onnx_runner, torch_runner
+def _export(begin: dict[str, Any]) -> list[str]:
+    from dvfo_env.profiling.engines import onnx_files
+
+    return [str(path) for path in onnx_files(_network(begin["network"]), Path(begin["export"]))]
+
+
+def _network(fields: dict[str, Any]) -> Any:
     from dvfo_env.profiling.plan import Network
 
-    if begin["engine"] == "onnxruntime":
-        paths = [Path(path) for path in begin["files"]]
-        return onnx_runner(paths, tuple(begin["network"]["input_shape"]), begin["threads"], begin["gpu"])
-    fields = begin["network"]
-    network = Network(
+    return Network(
         fields["name"],
         fields["source"],
         tuple(fields["cuts"]),
@@ -78,7 +82,15 @@ def _runner(begin: dict[str, Any]) -> Any:
         tuple(fields["input_shape"]),
         fields["digest"],
     )
-    return torch_runner(network, begin["threads"], begin["gpu"])
+
+
+def _runner(begin: dict[str, Any]) -> Any:
+    from dvfo_env.profiling.engines import onnx_runner, torch_runner
+
+    if begin["engine"] == "onnxruntime":
+        paths = [Path(path) for path in begin["files"]]
+        return onnx_runner(paths, tuple(begin["network"]["input_shape"]), begin["threads"], begin["gpu"])
+    return torch_runner(_network(begin["network"]), begin["threads"], begin["gpu"])
 
 
 def visit(runner: Any, seconds: float) -> dict[str, Any]:
