@@ -16,6 +16,7 @@ from dvfo_env.calibration.csv_latency import LatencyFit, fit_latency
 from dvfo_env.calibration.csv_power_law import board_power
 from dvfo_env.calibration.csv_records import card_of, conditions, fit_record, known
 from dvfo_env.calibration.table import IDLE, Origin, Row
+from dvfo_env.devices.library import HOST, list_devices
 from dvfo_env.devices.profile import (
     ClockDomain,
     ClockLaw,
@@ -103,10 +104,10 @@ def check_name(name: str) -> None:
     Raises:
         ConfigError: not lower-case letters, digits, dots and dashes, or a shipped device's name.
     """
-    from dvfo_env.devices.library import list_devices
-
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
         raise ConfigError(f"name {name!r}: expected lower-case letters, digits, dots and dashes")
+    if name == HOST:
+        raise ConfigError(f"name {name!r}: is kept for this machine (dvfo profile); choose another")
     if name in list_devices():
         raise ConfigError(f"name {name!r}: is a shipped device's; choose another")
 

@@ -1,4 +1,4 @@
-"""Where device profiles are found: the shipped ones by name, a user's own by path."""
+"""Where device profiles are found: the shipped ones by name, a user's own by name or path."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ def list_devices() -> tuple[str, ...]:
     return tuple(sorted(file.stem for file in _FOLDER.glob("*.yaml")))
 
 
+def list_user_devices() -> tuple[str, ...]:
+    """Names of the user's own profiles, sorted; one that is called like a shipped device is not found."""
+    own = {file.stem for file in user_devices_folder().glob("*.yaml")}
+    return tuple(sorted(own - set(list_devices())))
+
+
 def load_device(name_or_path: str | Path) -> DeviceProfile:
     """Load a shipped profile by name, one of the user's own by name (`host` is this machine), or a YAML file.
 
@@ -42,5 +48,6 @@ def load_device(name_or_path: str | Path) -> DeviceProfile:
             return load_yaml(own, DeviceProfile)
         if text == HOST:
             raise ConfigError(f"device 'host': this machine has no profile ({own}); run dvfo profile first")
-        raise ConfigError(f"device {text!r} is not known; known devices: {', '.join(known)}, or a .yaml file")
+        names = ", ".join((*known, *list_user_devices()))
+        raise ConfigError(f"device {text!r} is not known; known devices: {names}, or a .yaml file")
     return load_yaml(_FOLDER / f"{text}.yaml", DeviceProfile)
