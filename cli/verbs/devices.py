@@ -2,8 +2,10 @@
 
 Examples:
     dvfo devices                       list
-    dvfo devices show jetson-tx2       every coefficient: value, evidence, error, source
+    dvfo devices show jetson-tx2       what is measured, fitted, assumed; then every coefficient
     dvfo devices compare               each network on each device, as it comes out of the box
+    dvfo devices compare resnet50 --plot fronts.png     one network: side by side, latency against energy
+    dvfo devices page                  docs/devices.md: every card, every held-out error
 """
 
 from __future__ import annotations
@@ -25,9 +27,20 @@ EVIDENCE = ("measured", "fitted", "assumed")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `dvfo devices`."""
     parser.add_argument(
-        "action", nargs="?", choices=("list", "show", "compare"), default="list", help="default: list"
+        "action", nargs="?", choices=("list", "show", "compare", "page"), default="list", help="default: list"
     )
-    parser.add_argument("name", nargs="?", help="for show: a shipped name or a .yaml profile")
+    parser.add_argument(
+        "name", nargs="?", help="for show: a shipped name or a .yaml profile; for compare: a network"
+    )
+    parser.add_argument(
+        "--devices", metavar="A,B", help="for compare with a network: only these; default: all shipped"
+    )
+    parser.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="for compare with a network: draw latency-energy fronts (.png, .svg, .pdf)",
+    )
+    parser.add_argument("--out", metavar="FILE", help="for page: write it there; default: print it")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(parser=parser)
 
@@ -38,8 +51,14 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.name is None:
             arguments.parser.error("show needs the name of a device; dvfo devices lists them")
         return _show(arguments.name, arguments.json)
+    if arguments.action == "compare" and arguments.name is not None:
+        return _side_by_side(arguments)
+    if arguments.plot or arguments.devices:
+        arguments.parser.error("--plot and --devices need a network: dvfo devices compare NETWORK")
     if arguments.name is not None:
-        arguments.parser.error(f"only show takes a name; did you mean: dvfo devices show {arguments.name}")
+        arguments.parser.error(f"takes no name; did you mean: dvfo devices show {arguments.name}")
+    if arguments.action == "page":
+        return _page(arguments.out)
     return _list(arguments.json) if arguments.action == "list" else _compare(arguments.json)
 
 
@@ -86,15 +105,16 @@ def _summary(profile: DeviceProfile) -> dict[str, Any]:
 
 def _show(name: str, as_json: bool) -> int:
     from dvfo_env.devices import describe, load_device, opening_lines
+    from dvfo_env.devices.card import opening
 
     profile = load_device(name)
     rows = describe(profile)
     groups = {kind: [row["name"] for row in rows if row["evidence"] == kind] for kind in EVIDENCE}
     if as_json:
-        print_json({**_summary(profile), "by_evidence": groups, "rows": rows})
+        print_json({**_summary(profile), "opening": opening(profile), "by_evidence": groups, "rows": rows})
         return 0
-    for kind, names in groups.items():
-        print_note(f"{kind}: {', '.join(_families(names)) if names else 'nothing'}")
+    for line in opening(profile):
+        print_note(line)
     print_note()
     for line in opening_lines(profile)[:2]:
         print_note(line)
@@ -137,16 +157,6 @@ def _tree(rows: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
     return tree
 
 
-def _families(names: list[str]) -> list[str]:
-    """Dotted names with their last part folded: `a.x, a.y` becomes `a.{x, y}`."""
-    families: dict[str, list[str]] = {}
-    for name in names:
-        stem, _, leaf = name.rpartition(".")
-        families.setdefault(stem, []).append(leaf)
-    folded = ((f"{stem}." if stem else "", leaves) for stem, leaves in families.items())
-    return [stem + (leaves[0] if len(leaves) == 1 else f"{{{', '.join(leaves)}}}") for stem, leaves in folded]
-
-
 def _compare(as_json: bool) -> int:
     """Every network on every device that knows it, as it comes out of the box: all local, top clocks."""
     from dvfo_env.devices import list_devices, load_device, predict
@@ -173,4 +183,48 @@ def _compare(as_json: bool) -> int:
         return 0
     print_table(tuple(rows[0]) if rows else ("workload",), [tuple(row.values()) for row in rows])
     print_note("everything local, highest clocks, the mapping used out of the box; board power and energy")
+    return 0
+
+
+def _side_by_side(arguments: argparse.Namespace) -> int:
+    """One network on every device: out of the box, the fastest and the thriftiest setting."""
+    from dvfo_env.devices import list_devices, load_device
+    from dvfo_env.devices.compare import compare, plot_fronts
+
+    names = arguments.devices.split(",") if arguments.devices else list_devices()
+    rows, fronts = compare([load_device(name.strip()) for name in names], arguments.name)
+    picture = plot_fronts(fronts, arguments.name, arguments.plot) if arguments.plot else None
+    if arguments.json:
+        print_json(rows)
+        return 0
+    headings = (
+        "device", "mapping", "latency\nms", "power\nmW", "energy\nmJ", "fastest\nms", "least\nmJ",
+        "there\nms", "latency is", "power is",
+    )  # fmt: skip
+    print_table(headings, [tuple(row.values()) for row in rows])
+    print_note(
+        f"{arguments.name}, everything local. The first figures: highest clocks and the mapping used out "
+        f"of the box; "
+        "fastest and least: over all mappings and clocks. Power at a wall socket holds supply and fan."
+    )
+    if picture:
+        print_note(f"wrote {picture}")
+    return 0
+
+
+def _page(out: str | None) -> int:
+    from pathlib import Path
+
+    from dvfo_env.devices.page import devices_page
+    from dvfo_env.errors import ConfigError
+
+    page = devices_page()
+    if out is None:
+        print(page, end="")
+        return 0
+    try:
+        Path(out).write_text(page, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be written: {error.strerror}") from None
+    print_note(f"wrote {out}")
     return 0
