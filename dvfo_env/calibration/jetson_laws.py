@@ -21,7 +21,6 @@ LIKE = {
     "squeezenet": "mobilenet-v2",
     "vgg16": "vgg19",
     "vgg19": "vgg19",
-    "vit-b16": "vgg19",
     "yolov3-tiny": "yolov3-tiny",
     "inception-v4": "inception-v4",
 }
