@@ -464,8 +464,8 @@ def _pi5(
         name="raspberry-pi-5",
         title="Raspberry Pi 5 (4 x Cortex-A76, VideoCore VII)",
         description="Cores or GPU are the knob; the CPU clock is pinned at 2.4 GHz: nobody timed it lower,"
-        " and a board overclocked to 2.9 GHz was slower. Whole-network times measured, split over segments by"
-        " FLOPs; the core rail's power measured with one busy core, the rest of the power assumed.",
+        " and a board overclocked to 2.9 GHz was slower on nearly every network."
+        " Whole-network times measured, split over segments by FLOPs; the core rail's power measured with one busy core, the rest of the power assumed.",
         cores={"a76": 4},
         cpu=clock_domain((2400.0,), f"{PI5_SOURCE} and the ncnn tables", "never changes: one clock"),
         mappings=_mappings("a76")
