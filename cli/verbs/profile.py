@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clocks", default="4", help="at most so many clocks of each domain, or all; default: 4"
     )
-    parser.add_argument("--budget", type=float, default=150.0, metavar="S", help="seconds; default: 150")
+    parser.add_argument("--budget", type=float, default=120.0, metavar="S", help="seconds; default: 120")
     parser.add_argument(
         "--precision",
         type=float,

@@ -84,7 +84,7 @@ class Plan:
     axes: tuple[tuple[float, ...], ...]
     machine: tuple[tuple[str, str], ...]
     precision_percent: float = 2.0
-    budget_s: float = 150.0
+    budget_s: float = 120.0
 
     @property
     def hash(self) -> str:

@@ -57,7 +57,7 @@ class Options:
     mappings: tuple[str, ...] = ()
     clocks: int | None = DEFAULT_CLOCKS
     precision_percent: float = 2.0
-    budget_s: float = 150.0
+    budget_s: float = 120.0
     watts: Watts | None = None
     out: Path | None = None
     fresh: bool = False
