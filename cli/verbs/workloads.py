@@ -1,9 +1,15 @@
-"""The networks: list them, or show where one can be cut and what would be sent there.
+"""The networks: list them, show where one can be cut and what would be sent there, add one's own.
 
 Examples:
-    dvfo workloads                     list
-    dvfo workloads show vgg19          its cuts
-    dvfo workloads show vgg19 --all    also the places between operations that the card leaves out
+    dvfo workloads                                  list
+    dvfo workloads show vgg19                       its cuts
+    dvfo workloads show vgg19 --all                 also the places that the card leaves out
+    dvfo workloads show vgg19 --plot vgg19.png      bytes, FLOPs and traffic along its depth, as a picture
+    dvfo workloads add model.onnx --name mine       a card from an ONNX model
+    dvfo workloads add package.module:build --input-shape 1,3,224,224
+                                                    a card from a torch module; build() gives it
+
+add with module:function imports that module and calls the function: it runs the code in it, with your rights.
 """
 
 from __future__ import annotations
@@ -20,19 +26,48 @@ FULL_WIDTH = 110
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `dvfo workloads`."""
-    parser.add_argument("action", nargs="?", choices=("list", "show"), default="list", help="default: list")
-    parser.add_argument("name", nargs="?", help="for show: a shipped name or a .yaml card")
+    parser.add_argument(
+        "action", nargs="?", choices=("list", "show", "add"), default="list", help="default: list"
+    )
+    parser.add_argument(
+        "name", nargs="?", help="for show: a name or a .yaml card; for add: an .onnx file or module:function"
+    )
     parser.add_argument("--all", action="store_true", help="for show: every place between two operations")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--plot", metavar="FILE", help="for show: draw to this file (.png, .svg, .pdf)")
+    adding = parser.add_argument_group("for add")
+    adding.add_argument(
+        "--name", dest="card_name", help="of the card; default: the file's or function's name"
+    )
+    adding.add_argument("--title", help="what a reader calls it; default: the name")
+    adding.add_argument(
+        "--input-shape",
+        metavar="1,3,224,224",
+        help="with the batch dimension 1; where the model leaves it open",
+    )
+    adding.add_argument(
+        "--max-cuts", type=int, default=24, metavar="N", help="most cuts, both ends included; default: 24"
+    )
+    adding.add_argument(
+        "--folder",
+        help="where the card goes; default: $XDG_DATA_HOME/dvfo/workloads, where names are looked up",
+    )
+    adding.add_argument("--overwrite", action="store_true", help="replace a card of that name")
     parser.set_defaults(parser=parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List the workloads or show one."""
+    """List the workloads, show one or add one."""
     if arguments.action == "show":
         if arguments.name is None:
             arguments.parser.error("show needs the name of a workload; dvfo workloads lists them")
+        if arguments.plot:
+            return _plot(arguments.name, arguments.plot)
         return _show(arguments.name, arguments.all, arguments.json)
+    if arguments.action == "add":
+        if arguments.name is None:
+            arguments.parser.error("add needs an .onnx file or module:function")
+        return _add(arguments)
     if arguments.name is not None:
         arguments.parser.error(f"list takes no name; did you mean: dvfo workloads show {arguments.name}")
     return _list(arguments.json)
@@ -106,3 +141,46 @@ def _show(name: str, every_cut: bool, as_json: bool) -> int:
     print_table(tuple(columns), [[read(row) for read in columns.values()] for row in rows])
     print_note("sent: shapes of the tensors that cross; FLOPs, traffic: share of the network before the cut")
     return 0
+
+
+def _plot(name: str, file: str) -> int:
+    from dvfo_env.workloads import load_workload
+    from dvfo_env.workloads.plot import plot_workload
+
+    print_note(f"wrote {plot_workload(load_workload(name), file)}")
+    return 0
+
+
+def _add(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from dvfo_env.workloads.library import own_folders
+    from dvfo_env.workloads.own import add_card, card_of_module, card_of_onnx, check_name, load_module
+
+    source: str = arguments.name
+    shape = _parsed_shape(arguments.parser, arguments.input_shape)
+    is_module = ":" in source and not source.endswith(".onnx")
+    name = arguments.card_name or (source.rpartition(":")[2] if is_module else Path(source).stem)
+    check_name(name, arguments.folder, arguments.overwrite)
+    if is_module:
+        model, example = load_module(source, shape)
+        card = card_of_module(model, example, name, arguments.title, source, arguments.max_cuts)
+    else:
+        card = card_of_onnx(source, name, shape, arguments.title, arguments.max_cuts)
+    path = add_card(card, arguments.folder, arguments.overwrite)
+    if arguments.json:
+        print_json({"name": card.name, "path": str(path), "cuts": len(card.cuts)})
+        return 0
+    found = path.parent.resolve() in {folder.resolve() for folder in own_folders()}
+    print_note(f"wrote {path}: {len(card.cuts)} cuts, {card.flops.sum() / 1e9:.3g} GFLOP")
+    print_note(f"show it: dvfo workloads show {card.name if found else path}")
+    return 0
+
+
+def _parsed_shape(parser: argparse.ArgumentParser, text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(size) for size in text.replace("x", ",").split(","))
+    except ValueError:
+        parser.error(f"--input-shape: {text!r} is not a list of whole numbers such as 1,3,224,224")

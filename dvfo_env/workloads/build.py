@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dvfo_env.record_yaml import write_record
 from dvfo_env.workloads.card import Check, Cut, CutTensor, Segment, WorkloadCard
-from dvfo_env.workloads.cuts import CutPoint, all_cuts, card_cuts, execution_order
+from dvfo_env.workloads.cuts import MAX_CUTS, CutPoint, all_cuts, card_cuts, execution_order
 from dvfo_env.workloads.graph import Graph, Operation
 from dvfo_env.workloads.library import CARDS_DIR
 from dvfo_env.workloads.networks.catalogue import NETWORKS
@@ -34,10 +34,10 @@ _HEADER = """\
 _FP32_BYTES = 4
 
 
-def build_card(graph: Graph, every_cut: bool = False) -> WorkloadCard:
-    """The card of a network, with the cuts of `card_cuts`, or with every cut there is."""
+def build_card(graph: Graph, every_cut: bool = False, max_cuts: int = MAX_CUTS) -> WorkloadCard:
+    """The card of a network, with at most `max_cuts` cuts as by `card_cuts`, or with every cut there is."""
     order = execution_order(graph)
-    points = all_cuts(graph) if every_cut else card_cuts(graph)
+    points = all_cuts(graph) if every_cut else card_cuts(graph, max_cuts)
     ends = [point.position for point in points]
     runs = [order[start:end] for start, end in pairwise(ends)]
     return WorkloadCard(

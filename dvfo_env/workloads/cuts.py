@@ -126,8 +126,8 @@ def pareto_optimal(cuts: tuple[CutPoint, ...], margin: float = 0.0) -> frozenset
     return frozenset(best)
 
 
-def card_cuts(graph: Graph) -> tuple[CutPoint, ...]:
-    """The cuts worth a place in a card, at most `MAX_CUTS`.
+def card_cuts(graph: Graph, max_cuts: int = MAX_CUTS) -> tuple[CutPoint, ...]:
+    """The cuts worth a place in a card, at most `max_cuts` (2 or more).
 
     1. Both ends and the end of every block, however many tensors cross there.
     2. Inside each block the one Pareto-optimal cut with the fewest elements, if it sends at least a tenth
@@ -136,6 +136,7 @@ def card_cuts(graph: Graph) -> tuple[CutPoint, ...]:
     3. Where that is too many, block ends that are not Pareto-optimal go, the one with the most elements first
     (of
        equals the later one).
+    4. Where it still is, of the Pareto-optimal ones those whose loss costs least (`_thinned`).
     """
     cuts = all_cuts(graph)
     best = pareto_optimal(cuts) | {0, len(graph.operations)}
@@ -152,5 +153,20 @@ def card_cuts(graph: Graph) -> tuple[CutPoint, ...]:
         (cut for cut in kept if cut.position not in best),
         key=lambda cut: (-cut.elements, -cut.position),
     )
-    dropped = {cut.position for cut in spare[: max(0, len(kept) - MAX_CUTS)]}
-    return tuple(cut for cut in kept if cut.position not in dropped)
+    dropped = {cut.position for cut in spare[: max(0, len(kept) - max_cuts)]}
+    return _thinned([cut for cut in kept if cut.position not in dropped], max_cuts)
+
+
+def _thinned(kept: list[CutPoint], max_cuts: int) -> tuple[CutPoint, ...]:
+    """Take away inner cuts, one by one, each time the one whose loss costs least.
+
+    Without a cut, who would have taken it takes the one before, which sends more: the cost is that difference
+    times the FLOPs up to the next cut.
+    """
+    while len(kept) > max_cuts:
+        costs = [
+            (max(0, before.elements - cut.elements) * (after.flops_done - cut.flops_done), -cut.position)
+            for before, cut, after in zip(kept, kept[1:], kept[2:], strict=False)
+        ]
+        del kept[1 + costs.index(min(costs))]
+    return tuple(kept)

@@ -11,7 +11,7 @@ import operator
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -147,8 +147,8 @@ def trace_torch(model: torch.nn.Module, example: torch.Tensor, input_name: str =
     if placeholders[0].name in answer:
         raise ConfigError("model: gives its input back unchanged as an output")
     shape = _shape(example.shape)
-    merged = merge(nodes, {placeholders[0].name: shape}, answer)
-    merged = _rename_input(merged, placeholders[0].name, input_name)
+    entry = placeholders[0].name
+    merged = merge(nodes, {entry: shape}, answer).with_input(entry, input_name)
     return TorchTrace(
         module=module,
         input=placeholders[0].name,
@@ -157,16 +157,6 @@ def trace_torch(model: torch.nn.Module, example: torch.Tensor, input_name: str =
         merged=merged,
         parameters=_parameters(module),
     )
-
-
-def _rename_input(merged: Merged, old: str, new: str) -> Merged:
-    if any(operation.name == new for operation in merged.operations):
-        raise ConfigError(f"model: a layer is called {new!r} as the input is; name the input differently")
-    operations = tuple(
-        replace(operation, inputs=tuple(new if name == old else name for name in operation.inputs))
-        for operation in merged.operations
-    )
-    return replace(merged, operations=operations)
 
 
 def _export(model: torch.nn.Module, example: torch.Tensor) -> fx.GraphModule:

@@ -9,8 +9,8 @@ operation has exactly one output that others read; where merging would give two,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Literal
 
@@ -85,6 +85,31 @@ class Merged:
     tensor_of: dict[str, str]
     outputs: tuple[str, ...]
     answers: tuple[tuple[str, str], ...]
+
+    def with_input(self, old: str, new: str) -> Merged:
+        """The same with the model's input under another name; an operation of that name gets a `_2`."""
+        names = {old: new}
+        taken = {operation.name for operation in self.operations}
+        if new in taken:
+            names[new] = _unused(new, taken | {new})
+        return self.renamed(names)
+
+    def renamed(self, names: Mapping[str, str]) -> Merged:
+        """The same with other names for operations or the input; those not in `names` keep theirs."""
+        return Merged(
+            operations=tuple(
+                replace(
+                    operation,
+                    name=names.get(operation.name, operation.name),
+                    inputs=tuple(names.get(read, read) for read in operation.inputs),
+                )
+                for operation in self.operations
+            ),
+            members={names.get(name, name): members for name, members in self.members.items()},
+            tensor_of={names.get(name, name): tensor for name, tensor in self.tensor_of.items()},
+            outputs=tuple(names.get(name, name) for name in self.outputs),
+            answers=tuple((node, names.get(name, name)) for node, name in self.answers),
+        )
 
 
 def merge(nodes: Sequence[Node], inputs: dict[str, Shape], outputs: Sequence[str]) -> Merged:

@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from os import PathLike
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, fx
@@ -24,9 +26,13 @@ from torch import Tensor, fx
 from dvfo_env.errors import ConfigError
 from dvfo_env.workloads.card import Cut
 from dvfo_env.workloads.cuts import crossing_tensors, execution_order
+from dvfo_env.workloads.from_onnx import OnnxTrace, trace_onnx
 from dvfo_env.workloads.from_torch import TorchTrace, out_of_place, trace_torch
 from dvfo_env.workloads.graph import Graph, Operation, Shape
 from dvfo_env.workloads.merging import Merged
+
+if TYPE_CHECKING:
+    import onnx
 
 
 @dataclass(frozen=True)
@@ -176,3 +182,73 @@ class _Copier:
                 copy.target = out_of_place(node)  # what the caller gave stays as it is
             self._copies[node] = copy
         return self._copies[node]
+
+
+def split_onnx(
+    path: str | PathLike[str], cuts: Sequence[Cut | int], input_shape: Sequence[int] | None = None
+) -> list[onnx.ModelProto]:
+    """Split an ONNX model at cuts.
+
+    A segment's graph inputs are the tensors that cross its first cut and its graph outputs those that cross
+    its last, by their names in the model and in the order of the card, then the model's own outputs made
+    there. What depends on shapes alone is a constant in each segment.
+
+    Args:
+        path: of the .onnx file.
+        cuts: as for `split_module`.
+        input_shape: as for `trace_onnx`.
+
+    Returns:
+        one model fewer than cuts, of the opset of the original.
+
+    Raises:
+        ConfigError: as `trace_onnx`, or the cuts do not belong to the model.
+    """
+    trace = trace_onnx(path, input_shape)
+    order = _Order.of(trace.merged, trace.input_name, trace.input_shape)
+    return [_onnx_segment(trace, order, *ends) for ends in pairwise(order.positions(cuts))]
+
+
+def _onnx_segment(trace: OnnxTrace, order: _Order, before: int, after: int) -> onnx.ModelProto:
+    import onnx
+
+    graph = trace.model.graph
+    tensor_of = {trace.input_name: trace.input_tensor, **trace.merged.tensor_of}
+    layers = {operation.name for operation in order.operations[before:after]}
+    taken = [tensor_of[name] for name in order.crossing(before)]
+    given = [tensor_of[name] for name in order.crossing(after)]
+    given += [tensor for tensor, layer in trace.merged.answers if layer in layers and tensor not in given]
+    makers = {name: number for number, node in enumerate(graph.node) for name in node.output if name}
+    weights = {initializer.name: initializer for initializer in graph.initializer}
+    needed: set[int] = set()
+    constants: dict[str, onnx.TensorProto] = {}
+    waiting = list(given)
+    while waiting:
+        name = waiting.pop()
+        if not name or name in taken or name in constants:
+            continue
+        if name in weights:
+            constants[name] = weights[name]
+        elif name in trace.constants:
+            constants[name] = onnx.numpy_helper.from_array(trace.constants[name], name)
+        elif makers[name] not in needed:
+            needed.add(makers[name])
+            waiting.extend(graph.node[makers[name]].input)
+    segment = onnx.helper.make_graph(
+        [graph.node[number] for number in sorted(needed)],
+        f"segment from {before} to {after}",
+        [_tensor_info(trace, name) for name in taken],
+        [_tensor_info(trace, name) for name in given],
+        list(constants.values()),
+    )
+    model = onnx.ModelProto()
+    model.CopyFrom(onnx.helper.make_model(segment, opset_imports=trace.model.opset_import))
+    model.ir_version = trace.model.ir_version
+    return model
+
+
+def _tensor_info(trace: OnnxTrace, name: str) -> onnx.ValueInfoProto:
+    import onnx
+
+    shape, dtype = trace.tensors[name]
+    return onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(dtype), shape)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-
 from dvfo_env.workloads.graph import Graph, Operation
-from dvfo_env.workloads.merging import Merged
 from dvfo_env.workloads.networks.catalogue import NETWORKS, Network
 
 
@@ -19,7 +15,8 @@ def catalogue_graph(name: str) -> Graph:
     trace = trace_torch(
         build_network(name, device="meta"), example_input(name, device="meta"), network.input_name
     )
-    merged = rename_layers(trace.merged, network.layer)
+    layers = [operation.name for operation in trace.merged.operations]
+    merged = trace.merged.renamed({layer: network.layer(layer) for layer in layers})
     return Graph(
         name=network.name,
         title=network.title,
@@ -32,26 +29,6 @@ def catalogue_graph(name: str) -> Graph:
         answer_bytes=network.answer_bytes,
         answer_note=network.answer_note,
         published=network.published,
-    )
-
-
-def rename_layers(merged: Merged, rename: Callable[[str], str]) -> Merged:
-    """The same operations under other names; names must stay unique."""
-    names = {operation.name: rename(operation.name) for operation in merged.operations}
-    operations = tuple(
-        replace(
-            operation,
-            name=names[operation.name],
-            inputs=tuple(names.get(read, read) for read in operation.inputs),
-        )
-        for operation in merged.operations
-    )
-    return Merged(
-        operations=operations,
-        members={names[name]: members for name, members in merged.members.items()},
-        tensor_of={names[name]: tensor for name, tensor in merged.tensor_of.items()},
-        outputs=tuple(names.get(name, name) for name in merged.outputs),
-        answers=tuple((node, names.get(name, name)) for node, name in merged.answers),
     )
 
 

@@ -16,11 +16,13 @@ from dvfo_env.errors import ConfigError
 from dvfo_env.schema import parse_record
 from dvfo_env.workloads import WorkloadCard, cuts_table, list_workloads, load_workload, segment_of
 from dvfo_env.workloads.build import build_card, write_all, write_card
-from dvfo_env.workloads.builder import GraphBuilder
 from dvfo_env.workloads.graph import Graph
-from dvfo_env.workloads.library import CARDS_DIR
-from dvfo_env.workloads.networks import GRAPHS
+from dvfo_env.workloads.library import CARDS_DIR, shipped_workloads
+from dvfo_env.workloads.networks import NETWORKS
 from dvfo_env.workloads.table import print_markdown
+from dvfo_env.workloads.tracing import catalogue_graph
+from tests.workloads.builder import GraphBuilder
+from tests.workloads.by_hand import GRAPHS
 
 DOCS = Path(__file__).parents[2] / "docs" / "workloads.md"
 
@@ -44,13 +46,20 @@ def test_the_public_names_are_exactly_these() -> None:
     }
 
 
-def test_the_shipped_workloads_are_the_four_networks() -> None:
-    assert list_workloads() == ("inception-v4", "resnet50", "vgg19", "yolov3-tiny") == tuple(sorted(GRAPHS))
+def test_the_shipped_workloads_are_the_networks_of_the_catalogue() -> None:
+    assert shipped_workloads() == tuple(sorted(NETWORKS))
+    assert set(GRAPHS) < set(NETWORKS)
 
 
+@pytest.mark.slow
 def test_writing_the_cards_again_changes_nothing(tmp_path: Path) -> None:
     for path in write_all(tmp_path):
         assert path.read_bytes() == (CARDS_DIR / path.name).read_bytes(), f"{path.name} is out of date"
+
+
+@pytest.mark.parametrize("name", ["squeezenet", "yolov3-tiny"])
+def test_a_shipped_card_is_what_tracing_gives(name: str) -> None:
+    assert load_workload(name) == build_card(catalogue_graph(name))
 
 
 def test_a_card_read_back_is_the_card_that_was_built(card: WorkloadCard) -> None:
@@ -58,7 +67,7 @@ def test_a_card_read_back_is_the_card_that_was_built(card: WorkloadCard) -> None
 
 
 def test_a_card_says_how_it_was_counted_and_checked(card: WorkloadCard) -> None:
-    assert card.counting.startswith("computed")
+    assert card.counting.startswith("traced")
     assert card.answer_note.startswith("assumed")
     for check in card.checks:
         assert check.computed == pytest.approx(check.published, rel=2.5e-3)
@@ -274,7 +283,9 @@ def test_a_last_cut_that_sends_and_a_first_that_sends_too_little_are_refused() -
         parse_record(data, WorkloadCard, where="own.yaml")
 
 
-def test_the_table_of_all_cuts_contains_the_cards(card: WorkloadCard) -> None:
+@pytest.mark.parametrize("name", ["squeezenet", "yolov3-tiny"])
+def test_the_table_of_all_cuts_contains_the_cards(name: str) -> None:
+    card = load_workload(name)
     rows, every = cuts_table(card), cuts_table(card, all_cuts=True)
     assert [row["index"] for row in rows] == list(range(len(card.cuts)))
     assert [row for row in every if row["index"] is not None] == rows

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dvfo_env.workloads.build import build_card
-from dvfo_env.workloads.builder import GraphBuilder
 from dvfo_env.workloads.cuts import (
     INSIDE_BLOCK_MARGIN,
     MAX_CUTS,
@@ -21,7 +20,8 @@ from dvfo_env.workloads.cuts import (
     pareto_optimal,
 )
 from dvfo_env.workloads.graph import Graph, Operation
-from dvfo_env.workloads.networks import GRAPHS
+from tests.workloads.builder import GraphBuilder
+from tests.workloads.by_hand import GRAPHS
 
 
 @pytest.fixture(params=sorted(GRAPHS), scope="module")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dvfo_env.errors import ConfigError
-from dvfo_env.workloads.builder import GraphBuilder
 from dvfo_env.workloads.graph import Graph
-from dvfo_env.workloads.networks import GRAPHS
+from tests.workloads.builder import GraphBuilder
+from tests.workloads.by_hand import GRAPHS
 
 
 @pytest.fixture(params=sorted(GRAPHS))
