@@ -272,8 +272,13 @@ def network_latency(run: Mapping[str, BenchRow], workload: str) -> Coefficient:
 
 
 def workloads_of(*runs: Mapping[str, BenchRow]) -> tuple[str, ...]:
-    """Workloads with a card whose time every one of `runs` gives, measured or scaled; sorted."""
+    """Workloads with a card whose time every one of `runs` gives, measured or scaled; sorted.
+
+    A GPU's run tells nothing of a vision transformer: the benchmark's program had no attention on GPUs.
+    """
     cards = set(list_workloads())
+    if any(row.gpu_device >= 0 for run in runs for row in run.values()):
+        cards -= set(_TOKENS)
     return tuple(
         workload
         for workload in sorted(NEAREST_NETWORKS)

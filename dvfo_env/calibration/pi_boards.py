@@ -450,14 +450,15 @@ def _pi5(
     gpu = select_run(tables, f"{_PI5_TABLE}VideoCore", threads=4, gpu_device=0)
     latency: dict[str, dict[str, Law]] = {}
     rows = []
-    for workload in workloads_of(*runs.values(), gpu):
+    for workload in workloads_of(*runs.values()):
         one, four = (network_latency(runs[n], workload) for n in (1, 4))
         totals = {
             "cpu1": one,
             "cpu2": _two(one, four, _bound(_A72, tables, workload, runs[4])),
             "cpu4": four,
-            "gpu": network_latency(gpu, workload),
         }
+        if workload in workloads_of(gpu):
+            totals["gpu"] = network_latency(gpu, workload)
         latency[workload] = {m: split_by_flops(t, workload, _PI5_NOTE) for m, t in totals.items()}
         rows += [_row("raspberry-pi-5", workload, m, t, 2400.0) for m, t in totals.items()]
     profile = DeviceProfile(
@@ -465,7 +466,8 @@ def _pi5(
         title="Raspberry Pi 5 (4 x Cortex-A76, VideoCore VII)",
         description="Cores or GPU are the knob; the CPU clock is pinned at 2.4 GHz: nobody timed it lower,"
         " and a board overclocked to 2.9 GHz was slower on nearly every network."
-        " Whole-network times measured, split over segments by FLOPs; the core rail's power measured with one busy core, the rest of the power assumed.",
+        " Whole-network times measured, split over segments by FLOPs; the core rail's power measured with one"
+        " busy core, the rest of the power assumed.",
         cores={"a76": 4},
         cpu=clock_domain((2400.0,), f"{PI5_SOURCE} and the ncnn tables", "never changes: one clock"),
         mappings=_mappings("a76")

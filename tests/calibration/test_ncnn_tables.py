@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,14 @@ def test_workloads_of_a_run_are_those_it_can_tell_of() -> None:
         select_run(rows(), "Toy", threads=1), select_run(rows(), "Toy", threads=2, power_save=1)
     )
     assert both == ("inception-v3", "inception-v4", "resnet152", "resnet50")
+
+
+def test_a_run_on_a_gpu_tells_nothing_of_a_transformer() -> None:
+    (row,) = (row for row in rows() if row.network == "resnet18")
+    on_cpu = {"vision_transformer": row}
+    on_gpu = {"vision_transformer": replace(row, gpu_device=0)}
+    assert workloads_of(on_cpu) == ("vit-b16",)
+    assert workloads_of(on_gpu) == ()
 
 
 def test_a_split_by_flops_adds_up_and_stays_in_its_range() -> None:

@@ -118,8 +118,9 @@ def test_a_malformed_power_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", CLOCKED)
 def test_a_higher_clock_and_more_cores_are_never_slower(name: str) -> None:
-    for workload in load_device(name).latency:
-        device = model(name, workload)
+    profile = load_device(name)
+    for workload in profile.latency:
+        device = DeviceModel(profile, load_workload(workload))
         assert device.mappings[0] == "cpu4"
         times = {mapping: whole_network_ms(device, mapping) for mapping in device.mappings}
         for time in times.values():
