@@ -204,9 +204,7 @@ def run_csv(arguments: argparse.Namespace) -> int:
         written.append(arguments.plot)
     show(arguments, made.report, written, {"residuals": made.residuals})
     if not arguments.json and made.profile.power is None:
-        print_note(
-            "latency only: no power_mw in the table; energy-weighted scenarios will refuse the profile"
-        )
+        print_note(LATENCY_ONLY)
     return 0
 
 

@@ -157,7 +157,7 @@ def _varied(rows: Sequence[Row], field: str, same: tuple[str, ...] = ()) -> int:
     groups: dict[tuple[object, ...], set[object]] = {}
     for row in rows:
         groups.setdefault(tuple(getattr(row, name) for name in same), set()).add(getattr(row, field))
-    return max(len(values) for values in groups.values())
+    return max((len(values) for values in groups.values()), default=0)
 
 
 def _require(rows: Sequence[Row], board: Board, clock: str, found: int, needed: int, where: str) -> None:

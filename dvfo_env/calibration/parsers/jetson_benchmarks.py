@@ -53,7 +53,7 @@ def parse(text: str, where: str) -> list[Timed]:
             name, latency = "", None
     if name:
         raise MeasurementError(f"{where}: line {begun}: {name} has neither latency nor FPS")
-    if len(found) == 1 and edges.get("Start", 1.0) < edges.get("End", 0.0):
+    if len(found) == 1 and len(edges) == 2 and edges["Start"] < edges["End"]:
         (only,) = found
         found = [Timed(**{**vars(only), "start_s": edges["Start"], "end_s": edges["End"]})]
     return found

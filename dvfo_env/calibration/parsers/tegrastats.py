@@ -30,6 +30,7 @@ MIN_LINES = 3
 """Fewer lines than this say nothing about a run's mean power."""
 BUSY_LOAD, QUIET_CORES = 0.9, 0.15
 
+_NO_RAILS = ("RAM", "SWAP", "IRAM")
 _EPOCH = re.compile(r"^\s*(\d{9,10}(?:\.\d+)?)[^\d.]")
 _DATE = re.compile(r"^\s*(\d\d-\d\d-\d{4} \d\d:\d\d:\d\d)\s")
 _RAIL = re.compile(r"(?<!\S)([A-Z][A-Z0-9_]*) (\d+)(?:mW)?/(\d+)(?:mW)?(?:/\d+mW)?(?=\s|$)")
@@ -80,8 +81,10 @@ def read_samples(
     samples: list[Sample] = []
     lines = text.splitlines()
     for line, content in enumerate(lines, start=1):
-        torn = line == len(lines) and not _RAIL.search(content)  # the logger was stopped while writing
-        if "RAM " not in content or (torn and samples):
+        if "RAM " not in content:
+            continue
+        last = line == len(lines) and samples  # perhaps torn: the logger was stopped while writing
+        if last and _rails(content).keys() != samples[-1].rails_mw.keys():
             continue
         sample = _sample(content, line, rails, f"{path}: line {line}", utc_offset_hours)
         if sample.time_s is None and start_s is not None:
@@ -93,8 +96,7 @@ def read_samples(
 
 
 def _sample(content: str, line: int, rails: Sequence[str], here: str, offset_hours: float) -> Sample:
-    found = {name: float(now) for name, now, _ in _RAIL.findall(content)}
-    found |= {name: float(now) for name, now in _LONE_RAIL.findall(content) if name not in found}
+    found = _rails(content)
     if not found:
         raise MeasurementError(
             f"{here}: no power rail; does the board measure power, and was tegrastats run with sudo?"
@@ -113,6 +115,12 @@ def _sample(content: str, line: int, rails: Sequence[str], here: str, offset_hou
         mem_mhz=float(memory[2]) if memory and memory[2] else None,
         line=line,
     )
+
+
+def _rails(content: str) -> dict[str, float]:
+    found = {name: float(now) for name, now in _LONE_RAIL.findall(content)}
+    found |= {name: float(now) for name, now, _ in _RAIL.findall(content)}
+    return {name: power for name, power in found.items() if name not in _NO_RAILS}
 
 
 def _time(content: str, offset_hours: float) -> float | None:
