@@ -370,8 +370,6 @@ def _print_comparison(found: tuple[Agreement, ...], as_json: bool) -> int:
             for row in found
         ],
     )
-    print_note(
-        "noise: what both profiles' own 95 % intervals allow; segments: largest difference of one"
-    )
+    print_note("noise: what both profiles state themselves; segments: largest difference of one")
     print_note(f"{sum(row.agrees for row in found)} of {len(found)} agree within their own noise")
     return 0 if agree else 1

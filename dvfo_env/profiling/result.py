@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping as Mapping_
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -174,6 +175,21 @@ def merged(new: DeviceProfile, old: DeviceProfile) -> DeviceProfile:
     return DeviceProfile.model_validate(data)
 
 
+def _stated_range(whole: Median, spread_percent: float) -> tuple[float, float] | None:
+    """The interval of the median, widened by how far the machine's own speed wandered during the run.
+
+    The sign test takes visits for independent; a speed that wanders slowly moves many of them together. The
+    reference loop shows by how much (10th to 90th percentile), and another run may meet any of it.
+    """
+    if whole.low is None or whole.high is None:
+        return None
+    wander = whole.value * spread_percent / 100.0
+    return (
+        max(0.0, whole.value - math.hypot(whole.value - whole.low, wander)),
+        whole.value + math.hypot(whole.high - whole.value, wander),
+    )
+
+
 def _out_of_the_box(plan: Plan) -> Place:
     """What a user gets who pins nothing: the first engine on every core."""
     on_cpu = [place for place in plan.places if place.kind == "cpu"] or list(plan.places)
@@ -251,11 +267,12 @@ def _law(plan: Plan, network: Network, place: Place, found: Findings, measured_o
         conditions=(
             f"{threads}; each segment and the whole network in the same visits, medians over "
             f"{min(row.visits for row in rows)} visits or more, whole network known {worst} (95 %); machine "
-            f"{'busy' if found.verdict.busy else 'quiet'}"
+            f"{'busy' if found.verdict.busy else 'quiet'}, its speed wandered by "
+            f"{found.verdict.reference_spread_percent:.1f} % (in range_ms)"
         ),
         error_percent=max(known) if len(known) == len(rows) else None,
     )
-    bounds = None if top.whole.low is None or top.whole.high is None else (top.whole.low, top.whole.high)
+    bounds = _stated_range(top.whole, found.verdict.reference_spread_percent)
     note = (
         f"segments were timed one by one and add up to {sum_words} % of the whole network timed in the same "
         f"visits ({'within' if all(row.adds_up for row in rows) else 'NOT within'} 10 %); scaled to the whole"
