@@ -77,7 +77,7 @@ def _list(as_json: bool) -> int:
                 row["name"],
                 *([row["title"]] if full else []),
                 " x ".join(str(len(row[axis]) or "-") for axis in ("cpu_mhz", "gpu_mhz", "mem_mhz")),
-                ", ".join(row["mappings"]),
+                ", ".join(row["mappings"]) if full else len(row["mappings"]),
                 *(row["coefficients"][kind] for kind in EVIDENCE),
             )
             for row in rows
@@ -119,11 +119,15 @@ def _show(name: str, as_json: bool) -> int:
     for line in opening_lines(profile)[:2]:
         print_note(line)
     sources = list(dict.fromkeys(row["source"] for row in rows))
-    print_table(
-        ("coefficient", "value", "unit", "evidence", "error\n%", "held\nout %", "source"),
-        _rows(rows, sources) if terminal_width() is None else _tree(_rows(rows, sources)),
-    )
-    print_note("error: mean absolute error of its fit; held out: on measurements the fit has not seen")
+    width = terminal_width()
+    table = _rows(rows, sources)
+    headings = ["coefficient", "value", "unit", "evidence", "error\n%", "held\nout %", "source"]
+    if width is not None and width < FULL_WIDTH:  # the first lines hold the errors
+        headings = headings[:4] + headings[6:]
+        table = [row[:4] + row[6:] for row in table]
+    print_table(headings, table if width is None else _tree(table))
+    if width is None or width >= FULL_WIDTH:
+        print_note("error: mean absolute error of its fit; held out: on measurements the fit has not seen")
     for number, source in enumerate(sources, start=1):
         print_note(f"[{number}] {source}")
     return 0
@@ -197,11 +201,22 @@ def _side_by_side(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(rows)
         return 0
-    headings = (
-        "device", "mapping", "latency\nms", "power\nmW", "energy\nmJ", "fastest\nms", "least\nmJ",
-        "there\nms", "latency is", "power is",
-    )  # fmt: skip
-    print_table(headings, [tuple(row.values()) for row in rows])
+    headings = {
+        "device": "device",
+        "mapping": "mapping",
+        "latency_ms": "latency\nms",
+        "power_mw": "power\nmW",
+        "energy_mj": "energy\nmJ",
+        "fastest_ms": "fastest\nms",
+        "least_mj": "least\nmJ",
+        "least_mj_ms": "there\nms",
+        "latency": "latency is",
+        "power": "power is",
+    }
+    if (terminal_width() or FULL_WIDTH) < FULL_WIDTH:
+        for narrow in ("power_mw", "fastest_ms", "least_mj_ms", "latency"):
+            del headings[narrow]
+    print_table(tuple(headings.values()), [tuple(row[key] for key in headings) for row in rows])
     print_note(
         f"{arguments.name}, everything local. The first figures: highest clocks and the mapping used out "
         f"of the box; "
