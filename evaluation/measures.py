@@ -116,8 +116,10 @@ def measure(runs: list[Episodes], references: References, bootstrap: Bootstrap) 
     owners = np.concatenate([run.latency_episode for run in runs])
     governor = references.governor
 
-    def saved(name: str) -> Interval:
+    def saved(name: str) -> Interval | None:
         ours, theirs = stacked(name), getattr(governor, name)
+        if not np.any(theirs > 0.0):  # a latency-only device: the governor, all local, has no energy
+            return None
         return bootstrap.interval(
             lambda w: 1.0 - w.mean(ours) / w.mean(answered) / (w.mean(theirs) / w.mean(governor.answered))
         )
