@@ -440,7 +440,7 @@ def _shape(sizes: Sequence[int]) -> Shape:
     shape = tuple(int(size) for size in sizes)
     if len(shape) > 1 and shape[0] == 1:
         shape = shape[1:]
-    return shape if shape and prod(shape) else (1,)
+    return (1,) if not shape or 0 in shape else shape
 
 
 def _first_line(error: Exception) -> str:
