@@ -226,6 +226,19 @@ def scaling_errors_percent(run: Mapping[str, BenchRow]) -> list[float]:
     return sorted(abs(rate[a] / rate[b] - 1.0) * 100.0 for a in known for b in known if a != b)
 
 
+def scaling_fit(runs: Iterable[Mapping[str, BenchRow]]) -> Fit:
+    """How far to trust a time scaled by FLOPs on a board: each reference network from each other, per run."""
+    errors = [error for run in runs for error in scaling_errors_percent(run)]
+    return Fit(
+        points=len(errors),
+        conditions="a network's time told from another network's of the same run by FLOPs alone, as behind"
+        " every time that is scaled",
+        holdout_error_percent=round(sum(errors) / len(errors), 1),
+        holdout_worst_percent=round(max(errors), 1),
+        holdout_method="each plain network above 3 GFLOP from each other one, never from itself",
+    )
+
+
 def network_latency(run: Mapping[str, BenchRow], workload: str) -> Coefficient:
     """Whole-network time of a workload (ms) from one run: measured where it holds it, else scaled by FLOPs.
 

@@ -15,6 +15,7 @@ from dvfo_env.calibration.ncnn_tables import (
     BenchRow,
     network_latency,
     read_ncnn_tables,
+    scaling_fit,
     select_run,
     split_by_flops,
     workloads_of,
@@ -227,9 +228,12 @@ def calibrate_phones(measurements: Path) -> tuple[list[DeviceProfile], list[dict
     core_mw = 1000.0 * max(law.watts for law in fit_pi5_rail(folder))
     profiles, times, copies = [], [], []
     for phone in sorted(_PHONES, key=lambda phone: phone.name):
-        timed = _from_ncnn(phone, tables) | _whole(folder, phone) | _layered(folder, phone)
+        runs = _ncnn_runs(phone, tables)
+        timed = _from_ncnn(phone, runs) | _whole(folder, phone) | _layered(folder, phone)
         costs, copy_rows = _copies(folder, phone)
-        profiles.append(_profile(phone, timed, costs, phone_power(tuple(phone.cores), share, core_mw)))
+        profile = _profile(phone, timed, costs, phone_power(tuple(phone.cores), share, core_mw))
+        supporting = {"flop-scaling": scaling_fit(runs.values())} if runs else {}
+        profiles.append(profile.model_copy(update={"supporting": supporting}))
         times += _rows(phone.name, timed)
         copies += copy_rows
     return profiles, [*times, *copies]
@@ -338,14 +342,16 @@ def _mean(time: WholeTime, source: str) -> Coefficient:
     )
 
 
-def _from_ncnn(phone: _Phone, tables: list[BenchRow]) -> dict[str, _Timed]:
-    """Whole networks of the same chip in another phone, shared out over the segments by FLOPs."""
-    if not phone.ncnn:
-        return {}
-    runs = {
+def _ncnn_runs(phone: _Phone, tables: list[BenchRow]) -> dict[str, dict[str, BenchRow]]:
+    """The ncnn tables' runs of the chip, by mapping."""
+    return {
         mapping: select_run(tables, phone.ncnn, threads=threads, gpu_device=gpu, power_save=2)
         for mapping, (threads, gpu) in phone.ncnn_runs.items()
     }
+
+
+def _from_ncnn(phone: _Phone, runs: Mapping[str, Mapping[str, BenchRow]]) -> dict[str, _Timed]:
+    """Whole networks of the same chip in another phone, shared out over the segments by FLOPs."""
     found = {}
     for workload in sorted({name for run in runs.values() for name in workloads_of(run)}):
         totals = {

@@ -16,6 +16,7 @@ from dvfo_env.calibration.ncnn_tables import (
     BenchRow,
     network_latency,
     read_ncnn_tables,
+    scaling_fit,
     select_run,
     split_by_flops,
     workloads_of,
@@ -298,7 +299,8 @@ def _profile(
         latency=latency,
         power=power,
         thermal=board.thermal,
-        supporting={"pose-network": _supporting(law)},
+        supporting={"pose-network": _supporting(law)}
+        | ({} if board.stands_in else {"flop-scaling": scaling_fit(runs.values())}),
     )
     rows = [
         _row(board.name, w, f"cpu{n}", t, board.table_mhz) for w, by in times.items() for n, t in by.items()
@@ -494,7 +496,8 @@ def _pi5(
                 holdout_method="each of three tasks (input sizes) left out in turn",
             )
             for law in rails
-        },
+        }
+        | {"flop-scaling": scaling_fit([*runs.values(), gpu])},
     )
     power_rows = [
         {

@@ -16,6 +16,7 @@ from dvfo_env.calibration.ncnn_tables import (
     parse_ncnn_tables,
     read_ncnn_tables,
     scaling_errors_percent,
+    scaling_fit,
     select_run,
     split_by_flops,
     workloads_of,
@@ -169,6 +170,16 @@ def test_scaling_errors_are_those_of_every_ordered_pair() -> None:
 def itself(workload: str) -> bool:
     """Whether the benchmark holds the workload under its own name."""
     return NEAREST_NETWORKS[workload] == (workload.replace("-", "_"),)
+
+
+def test_how_far_scaling_goes_is_told_by_networks_left_out() -> None:
+    run = select_run(rows(), "Toy", threads=1)
+    fit = scaling_fit([run, run])
+    errors = scaling_errors_percent(run)
+    assert fit.points == 2 * len(errors)
+    assert fit.error_percent is None
+    assert fit.holdout_error_percent == pytest.approx(sum(errors) / len(errors), abs=0.1)
+    assert fit.holdout_worst_percent == pytest.approx(errors[-1], abs=0.1)
 
 
 def test_every_scaled_workload_and_its_stand_ins_have_stated_flops() -> None:
