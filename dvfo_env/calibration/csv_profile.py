@@ -28,7 +28,7 @@ from dvfo_env.devices.profile import (
 from dvfo_env.devices.profile import Mapping as DeviceMapping
 from dvfo_env.errors import ConfigError, MeasurementError
 from dvfo_env.record_yaml import rounded
-from dvfo_env.schema import Coefficient
+from dvfo_env.schema import Coefficient, parse_record
 
 Rows = list[dict[str, Any]]
 
@@ -77,7 +77,7 @@ def calibrate_rows(rows: Sequence[Row], origins: Sequence[Origin], choices: Choi
         for name in sorted({_place(row, busy) for row in fit.rows}):
             latency.setdefault(fit.workload, {})[name] = _law(fit, name, busy, board, source)
     power, power_fit = board_power(rows, board, choices, places, source)
-    profile = DeviceProfile(
+    parts: dict[str, Any] = dict(
         name=choices.name,
         title=choices.title or board.title or choices.name,
         description=f"Calibrated on {choices.day} from "
@@ -90,6 +90,7 @@ def calibrate_rows(rows: Sequence[Row], origins: Sequence[Origin], choices: Choi
         latency=latency,
         power=power,
     )
+    profile = parse_record(parts, DeviceProfile, where=choices.name)
     report = [_latency_row(fit) for fit in fits]
     residuals = [r for fit in fits for r in _residuals("latency", fit.rows, fit.residual_percent)]
     if power_fit:

@@ -33,7 +33,7 @@ from dvfo_env.devices.profile import CopyCost, DeviceProfile, Fit, Law, LayerTab
 from dvfo_env.devices.profile import Mapping as DeviceMapping
 from dvfo_env.errors import ConfigError, MeasurementError
 from dvfo_env.record_yaml import rounded
-from dvfo_env.schema import Coefficient
+from dvfo_env.schema import Coefficient, parse_record
 from dvfo_env.workloads import WorkloadCard, load_workload, segment_of
 
 Rows = list[dict[str, Any]]
@@ -119,6 +119,13 @@ def calibrate_layers(
     """
     check_name(choices.name)
     board = choices.board or Board()
+    for name in ("cpu_mhz", "gpu_mhz", "mem_mhz"):
+        clocks = getattr(board, name)
+        if len(clocks) > 1:
+            raise ConfigError(
+                f"{name}: a table of layers is of one setting, {len(clocks)} clocks are given; give the one "
+                "that the layers were timed at"
+            )
     places = _mappings(tables, board)
     latency: dict[str, dict[str, Law]] = {}
     report: Rows = []
@@ -137,7 +144,7 @@ def calibrate_layers(
     out_of_the_box = choices.out_of_the_box or next(iter(places))
     if out_of_the_box not in places:
         raise ConfigError(f"out of the box {out_of_the_box!r}: expected one of {', '.join(places)}")
-    profile = DeviceProfile(
+    parts: dict[str, Any] = dict(
         name=choices.name,
         title=choices.title or board.title or choices.name,
         description=f"Tables of layers read on {choices.day}: "
@@ -151,6 +158,7 @@ def calibrate_layers(
         copies=costs,
         power=power,
     )
+    profile = parse_record(parts, DeviceProfile, where=choices.name)
     return rounded(profile), report + copy_report
 
 
