@@ -11,6 +11,7 @@ from dvfo_env.schema import Evidence
 
 EVIDENCE: tuple[Evidence, ...] = ("measured", "fitted", "assumed")
 
+_COPIES = "cost of handing a tensor over"
 _TOPICS = (
     ("base_mw", "base power"),
     ("mem_idle_mw", "power of a memory clock"),
@@ -43,7 +44,8 @@ def opening(profile: DeviceProfile) -> list[str]:
     if profile.thermal and any(trip.evidence == "assumed" for trip in profile.thermal.trips):
         found["assumed"].append("temperatures that cap a clock")
     fits = [row for row in fits_of(profile) if row.fit.holdout_error_percent is not None]
-    found["fitted"] = [f"{row.what} ({_errors(row.fit)})" for row in fits] + found["fitted"]
+    topics = [topic for topic in found["fitted"] if not any(row.what.startswith(topic) for row in fits)]
+    found["fitted"] = [f"{row.what} ({_errors(row.fit)})" for row in fits] + topics
     if profile.power is None:
         found["assumed"].append("nothing about power: the profile is latency only")
     return [f"{kind}: {'; '.join(found[kind]) if found[kind] else 'nothing'}" for kind in EVIDENCE]
@@ -86,7 +88,7 @@ def fits_of(profile: DeviceProfile) -> list[FitRow]:
             if terms is not None and terms.fit.error_percent is not None:
                 where = f" ({profile.power.meter})" if name == "board power" and profile.power.meter else ""
                 rows.append(FitRow(profile.name, f"{name}{where}", terms.fit))
-    return [row for row in rows if row.fit.error_percent is not None]
+    return [row for row in (*rows, *_copy_rows(profile)) if row.fit.error_percent is not None]
 
 
 def power_evidence(profile: DeviceProfile) -> str:
@@ -174,7 +176,7 @@ def _topic(name: str) -> tuple[str, str]:
     if head == "mappings":
         return "how busy a driving core is", ""
     if head == "copies":
-        return "cost of handing a tensor over", ""
+        return _COPIES, ""
     if head == "thermal":
         return "thermal node", ""
     if rest.startswith("cpu_voltage"):
@@ -187,6 +189,23 @@ def _topic(name: str) -> tuple[str, str]:
         if term.startswith(start):
             return f"{prefix}{topic}", term.removeprefix(start) if topic.endswith(" of ") else ""
     return name, ""
+
+
+def _copy_rows(profile: DeviceProfile) -> list[FitRow]:
+    """The fitted copy costs that state an error; how many points they rest on is not in the profile (0)."""
+    rows = []
+    for way, cost in profile.copies.items():
+        slope = cost.ms_per_mb
+        if slope.evidence == "fitted" and slope.error_percent is not None:
+            fit = Fit(
+                points=0,
+                conditions="base + ms/MB * MB",
+                error_percent=slope.error_percent,
+                holdout_error_percent=slope.holdout_error_percent,
+                holdout_method=slope.note or "",
+            )
+            rows.append(FitRow(profile.name, f"{_COPIES}, {way}", fit))
+    return rows
 
 
 def _same_as_any(fit: Fit, others: list[Fit]) -> bool:

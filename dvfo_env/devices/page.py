@@ -31,7 +31,7 @@ def devices_page() -> str:
                 (
                     row.device,
                     row.what,
-                    str(row.fit.points),
+                    str(row.fit.points or ""),
                     percent(row.fit.error_percent),
                     percent(row.fit.holdout_error_percent),
                     percent(row.fit.holdout_worst_percent),

@@ -64,7 +64,7 @@ def test_the_page_has_every_device_and_every_hold_out_error() -> None:
         assert f"(`{name}`)" in page
         for row in fits_of(load_device(name)):
             if row.fit.holdout_error_percent is not None:
-                assert f"| {name} | {row.what} | {row.fit.points} |" in page
+                assert f"| {name} | {row.what} | {row.fit.points or ''} |" in page
 
 
 @pytest.mark.parametrize(
