@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="for show: every place between two operations")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--plot", metavar="FILE", help="for show: draw to this file (.png, .svg, .pdf)")
+    parser.add_argument("--device", help="for --plot: also its time, at the highest clocks, per mapping")
     adding = parser.add_argument_group("for add")
     adding.add_argument(
         "--name", dest="card_name", help="of the card; default: the file's or function's name"
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.name is None:
             arguments.parser.error("show needs the name of a workload; dvfo workloads lists them")
         if arguments.plot:
-            return _plot(arguments.name, arguments.plot)
+            return _plot(arguments.name, arguments.plot, arguments.device)
         return _show(arguments.name, arguments.all, arguments.json)
     if arguments.action == "add":
         if arguments.name is None:
@@ -143,11 +144,22 @@ def _show(name: str, every_cut: bool, as_json: bool) -> int:
     return 0
 
 
-def _plot(name: str, file: str) -> int:
+def _plot(name: str, file: str, device: str | None) -> int:
     from dvfo_env.workloads import load_workload
     from dvfo_env.workloads.plot import plot_workload
 
-    print_note(f"wrote {plot_workload(load_workload(name), file)}")
+    card = load_workload(name)
+    times: dict[str, list[float]] = {}
+    if device is not None:
+        from dvfo_env.devices.library import load_device
+        from dvfo_env.devices.model import DeviceModel
+
+        model = DeviceModel(load_device(device), card)
+        highest = (model.cpu_mhz[-1:], model.gpu_mhz[-1:], model.mem_mhz[-1:])
+        for mapping in model.mappings[:4]:
+            latency = model.head_latency_ms(mapping, *highest)
+            times[f"{mapping} of {device}"] = [float(value) for value in latency[:, 0, 0, 0]]
+    print_note(f"wrote {plot_workload(card, file, times)}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -12,14 +13,22 @@ from dvfo_env.workloads.card import WorkloadCard
 
 _INK, _MUTED, _GRID = "#1f2933", "#7b8794", "#e4e7eb"
 _SENT, _FLOPS, _TRAFFIC = "#0b7285", "#d9480f", "#868e96"
+_TIMES = ("#1864ab", "#5f3dc4", "#2b8a3e", "#a61e4d")
 
 
-def plot_workload(card: WorkloadCard, file: str | PathLike[str]) -> Path:
+def plot_workload(
+    card: WorkloadCard, file: str | PathLike[str], head_ms: Mapping[str, Sequence[float]] | None = None
+) -> Path:
     """Draw a card to a picture file; returns its path.
 
     Above, for every cut, the bytes it sends with 8-bit features, with a line across for the raw input's.
     Below, the share of FLOPs and of memory traffic done before the cut: time follows the one on devices bound
-    by arithmetic and the other on those bound by memory.
+    by arithmetic and the other on those bound by memory. Where times are given, theirs is drawn, too.
+
+    Args:
+        card: the workload.
+        file: where to draw; its ending names the format.
+        head_ms: label -> latency (ms) of what lies before each cut, [cuts], the last the whole network.
 
     Raises:
         ConfigError: the file's ending is no picture format, or the file cannot be written.
@@ -73,6 +82,10 @@ def plot_workload(card: WorkloadCard, file: str | PathLike[str]) -> Path:
     below.fill_between(cuts, card.depth, color=_FLOPS, alpha=0.10, linewidth=0)
     below.plot(cuts, card.depth, color=_FLOPS, linewidth=2, marker="o", markersize=4, zorder=4)
     below.plot(cuts, traffic, color=_TRAFFIC, linewidth=1.6, linestyle=(0, (5, 2)), zorder=3)
+    for (label, times), colour in zip((head_ms or {}).items(), _TIMES, strict=False):
+        share = np.asarray(times) / (times[-1] or 1.0)
+        title = f"time, {label} (all: {times[-1]:.3g} ms)"
+        below.plot(cuts, share, color=colour, linewidth=1.8, marker="s", markersize=3, label=title, zorder=5)
     below.set_ylim(0, 1.04)
     below.yaxis.set_major_formatter(PercentFormatter(1.0))
     below.set_ylabel("done before the cut")

@@ -9,8 +9,8 @@ import torch
 
 from dvfo_env.workloads.networks import build_network, example_input
 
-#: Ours -> torchvision's name, tensors in the state dict, parameters, start of the SHA-256 of the sorted lines "key shape".
-#: Taken from torchvision 0.28.0, `torchvision.models.<name>(weights=None)`.
+#: Ours -> torchvision's name, tensors in the state dict, parameters, start of the SHA-256 of the sorted lines
+#: "key shape". Taken from torchvision 0.28.0, `torchvision.models.<name>(weights=None)`.
 TORCHVISION = {
     "mobilenet-v2": ("mobilenet_v2", 314, 3_504_872, "2a196dc04125b8ce"),
     "efficientnet-b0": ("efficientnet_b0", 360, 5_288_548, "20940b31d23df4a1"),
