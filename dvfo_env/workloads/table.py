@@ -9,7 +9,7 @@ import numpy as np
 
 from dvfo_env.errors import ConfigError
 from dvfo_env.workloads.card import Cut, WorkloadCard
-from dvfo_env.workloads.library import list_workloads, load_workload
+from dvfo_env.workloads.library import load_workload, shipped_workloads
 
 
 def cuts_table(card: WorkloadCard, all_cuts: bool = False) -> list[dict[str, Any]]:
@@ -84,7 +84,7 @@ def markdown_table(card: WorkloadCard) -> str:
 
 def print_markdown() -> None:
     """Print the Markdown tables of all shipped workloads."""
-    print("\n".join(markdown_table(load_workload(name)) for name in list_workloads()), end="")
+    print("\n".join(markdown_table(load_workload(name)) for name in shipped_workloads()), end="")
 
 
 def _shape(cut: Cut) -> str:
