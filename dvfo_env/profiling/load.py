@@ -19,6 +19,9 @@ DISTURBED_LIMIT = 0.10
 #: ... or the reference loop did not repeat to within this much.
 REFERENCE_SPREAD_LIMIT_PERCENT = 5.0
 
+#: Visits from which on the spread of the reference loop says something.
+FEWEST_FOR_SPREAD = 6
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -146,9 +149,12 @@ def judge(loads: Sequence[Load], references: Sequence[str]) -> Verdict:
     others = sum(load.others_cpus for load in loads) / len(loads)
     spread = spread_percent(slowdowns)
     busy = share > DISTURBED_LIMIT or spread > REFERENCE_SPREAD_LIMIT_PERCENT
+    repeats = f"the reference loop repeats within {spread:.1f} %"
+    if len(loads) < FEWEST_FOR_SPREAD:
+        repeats = "too few visits to say how the reference loop repeats"
     figures = (
         f"{share:.0%} of {len(loads)} visits disturbed; others used {others:.2f} CPUs, {steal:.1f} % of "
-        f"the time was stolen, the reference loop repeats within {spread:.1f} %"
+        f"the time was stolen, {repeats}"
     )
     return Verdict(busy, disturbed, steal, others, spread, f"{'busy' if busy else 'quiet'}: {figures}")
 
