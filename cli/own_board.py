@@ -42,6 +42,7 @@ def add_csv(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--title", default="", help="of the board, for reports")
     _add_board(parser)
     _add_choices(parser)
+    parser.add_argument("--against", metavar="CSV", help="points kept out of the fit: report its error there")
     parser.add_argument("--plot", metavar="PNG", help="draw fitted against measured there")
     add_output(parser)
     parser.set_defaults(act=run_csv, parser=parser)
@@ -196,13 +197,19 @@ def run_csv(arguments: argparse.Namespace) -> int:
     choices = _choices(arguments)
     rows = [row for table, _ in tables for row in table]
     made = calibrate_rows(rows, [origin for _, origin in tables], choices)
+    held = []
+    if arguments.against:
+        from dvfo_env.calibration.against import compare_rows
+
+        held = compare_rows(made.profile, read_table(arguments.against)[0])
     written = write_profile(arguments, made.profile)
     if arguments.plot:
         from dvfo_env.calibration.residual_plot import plot_residuals
 
         plot_residuals(made.residuals, arguments.plot, f"{made.profile.title}: fitted against measured")
         written.append(arguments.plot)
-    show(arguments, made.report, written, {"residuals": made.residuals})
+    more = {"residuals": made.residuals} | ({"against": held} if held else {})
+    show(arguments, made.report, written, more)
     if not arguments.json and made.profile.power is None:
         print_note(LATENCY_ONLY)
     return 0
@@ -349,6 +356,9 @@ def show(arguments: argparse.Namespace, report: Rows, written: list[str], more: 
         table = [row for row in report if tuple(row) == keys]
         columns = [key for key in keys if any(row[key] not in (None, "") for row in table)]
         print_table(columns, [[row[key] for key in columns] for row in table])
+    if "against" in more:
+        held = more["against"]
+        print_table(list(held[0]), [list(row.values()) for row in held], title="points kept out of the fit")
     for file in written:
         print_note(f"wrote {file}")
 

@@ -62,7 +62,7 @@ def calibrate_rows(rows: Sequence[Row], origins: Sequence[Origin], choices: Choi
     """
     check_name(choices.name)
     board = choices.board or _measured_board(rows)
-    rows = _legal_rows(rows, board)
+    rows = legal_rows(rows, board)
     busy = [row for row in rows if row.workload != IDLE]
     if not busy:
         raise MeasurementError("only idle rows: measure at least one workload")
@@ -120,8 +120,16 @@ def _measured_board(rows: Sequence[Row]) -> Board:
     return Board(cpu_mhz=clocks("cpu_mhz"), gpu_mhz=clocks("gpu_mhz"), mem_mhz=clocks("mem_mhz"))
 
 
-def _legal_rows(rows: Sequence[Row], board: Board) -> list[Row]:
-    """The rows with every clock as the board's table has it; tools print 114 for 114.75 MHz."""
+def legal_rows(rows: Sequence[Row], board: Board | DeviceProfile) -> list[Row]:
+    """The rows with every clock as the board's table has it; tools print 114 for 114.75 MHz.
+
+    Raises:
+        MeasurementError: a row lacks a clock that the board has, or has one that it does not.
+    """
+    if isinstance(board, DeviceProfile):
+        domains = (board.cpu, board.gpu, board.memory)
+        cpu, gpu, mem = (domain.mhz if domain else () for domain in domains)
+        board = Board(cpu_mhz=cpu, gpu_mhz=gpu, mem_mhz=mem)
     legal = []
     for row in rows:
         clocks: dict[str, Any] = {}
@@ -143,6 +151,14 @@ def _place(row: Row, rows: Sequence[Row]) -> str:
     """Name of the mapping in the profile: with its core count where one name was measured with several."""
     several = len({other.cores for other in rows if other.mapping == row.mapping}) > 1
     return f"{row.mapping}{row.cores}" if several else row.mapping
+
+
+def place_of(row: Row, places: Mapping[str, DeviceMapping]) -> str | None:
+    """Name of the mapping in a profile that a row was measured on, None where there is none."""
+    for name in (row.mapping, f"{row.mapping}{row.cores}"):
+        if name in places and places[name].threads == row.cores:
+            return name
+    return None
 
 
 def _mappings(rows: Sequence[Row], board: Board) -> dict[str, DeviceMapping]:

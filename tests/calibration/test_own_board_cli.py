@@ -76,6 +76,11 @@ def test_from_the_points_to_a_scenario_by_name_and_by_path(
     assert len(made["written"]) == 3
     assert picture.read_bytes()[:4] == b"\x89PNG"
     assert list_user_devices() == ("my-board",)
+    again = printed_json(capsys, *told[:5], *CLOCKS, "--against", str(file))["against"]
+    assert {(row["quantity"], row["mapping"]) for row in again} == {
+        (quantity, mapping) for quantity in ("latency", "power") for mapping in ("gpu", "cpu")
+    }
+    assert all(row["error_percent"] < 5.0 for row in again)
     assert load_device("my-board") == load_device(tmp_path / "here" / "my-board.yaml")
     assert "already there; --overwrite" in refused(capsys, *told)
     assert printed_json(capsys, *told, "--overwrite")["written"]

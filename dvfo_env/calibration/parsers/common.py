@@ -24,7 +24,9 @@ PARSERS: dict[str, Callable[[str, str], list[Timed]]] = {
 """Tool -> parser of (text, file name)."""
 
 _UNITS = {"mhz": 1.0, "khz": 1e-3, "hz": 1e-6}
-_FIELDS = ("workload", "mapping", "cores", *(f"{d}_{u}" for d in ("cpu", "gpu", "mem") for u in _UNITS))
+_NAMES = ("workload", "mapping")
+_NAME, _FIGURE = r".+?", r"\d+(?:\.\d+)?"
+_FIELDS = (*_NAMES, "cores", *(f"{d}_{u}" for d in ("cpu", "gpu", "mem") for u in _UNITS))
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ def _of_name(name: str, pattern: str, where: str) -> dict[str, str]:
         known = ", ".join(f"{{{name}}}" for name in _FIELDS)
         raise ConfigError(f"file name pattern {pattern!r}: expected some of {known}, each once")
     expression = "".join(
-        re.escape(part) if index % 2 == 0 else f"(?P<{part}>.+?)" for index, part in enumerate(parts)
+        re.escape(part) if index % 2 == 0 else f"(?P<{part}>{_NAME if part in _NAMES else _FIGURE})"
+        for index, part in enumerate(parts)
     )
     match = re.fullmatch(expression, name)
     if match is None:
