@@ -13,7 +13,12 @@ from dvfo_env.workloads.card import WorkloadCard
 
 _INK, _MUTED, _GRID = "#1f2933", "#7b8794", "#e4e7eb"
 _SENT, _FLOPS, _TRAFFIC = "#0b7285", "#d9480f", "#868e96"
-_TIMES = ("#1864ab", "#5f3dc4", "#2b8a3e", "#a61e4d")
+_TIMES = (
+    ("#1864ab", "solid"),
+    ("#5f3dc4", (0, (6, 4))),
+    ("#2b8a3e", (0, (1, 1.5))),
+    ("#a61e4d", (0, (4, 2, 1, 2))),
+)
 
 
 def plot_workload(
@@ -80,12 +85,12 @@ def plot_workload(
     )  # fmt: skip
 
     below.fill_between(cuts, card.depth, color=_FLOPS, alpha=0.10, linewidth=0)
-    below.plot(cuts, card.depth, color=_FLOPS, linewidth=2, marker="o", markersize=4, zorder=4)
+    below.plot(cuts, card.depth, color=_FLOPS, linewidth=3, marker="o", markersize=5.5, zorder=4)
     below.plot(cuts, traffic, color=_TRAFFIC, linewidth=1.6, linestyle=(0, (5, 2)), zorder=3)
-    for (label, times), colour in zip((head_ms or {}).items(), _TIMES, strict=False):
+    for (label, times), (colour, dashes) in zip((head_ms or {}).items(), _TIMES, strict=False):
         share = np.asarray(times) / (times[-1] or 1.0)
         title = f"time, {label} (all: {times[-1]:.3g} ms)"
-        below.plot(cuts, share, color=colour, linewidth=1.8, marker="s", markersize=3, label=title, zorder=5)
+        below.plot(cuts, share, color=colour, linewidth=1.5, linestyle=dashes, label=title, zorder=5)
     below.set_ylim(0, 1.04)
     below.yaxis.set_major_formatter(PercentFormatter(1.0))
     below.set_ylabel("done before the cut")
