@@ -39,9 +39,9 @@ class DVFOEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
 
     ## Action Space
     `DVFO-v0`: MultiDiscrete with one entry per free part; `DVFOContinuous-v0`: Box[-1, 1], float32, one entry
-    per free part, cut into cells, one a choice (`dvfo_env.spaces.box_edges`). Parts, in order: {parts}. A part with one legal value is
-    pinned and does not appear; sizes come from the scenario. Clocks that exceed a thermal cap are lowered to
-    it.
+    per free part, cut into cells, one a choice (`dvfo_env.spaces.box_edges`). Parts, in order: {parts}. A
+    part with one legal value is pinned and does not appear; sizes come from the scenario. Clocks that exceed
+    a thermal cap are lowered to it.
 
     ## Observation Space
     Box[-1, 1] of shape ({n},), float32: only what a real device knows when the request's turn comes.
