@@ -10,6 +10,23 @@ from dvfo_cli.output import print_json, print_note, print_table
 
 Rows = list[dict[str, Any]]
 
+HEADINGS = {
+    "t0_ms": "t0\nms",
+    "cpu_ms_ghz": "CPU\nms*GHz",
+    "gpu_ms_ghz": "GPU\nms*GHz",
+    "mem_ms_ghz": "memory\nms*GHz",
+    "idle_mw": "idle\nmW",
+    "sum_ms": "sum\nms",
+    "difference_ms": "difference\nms",
+    "base_ms": "base\nms",
+    "ms_per_mb": "ms\nper MB",
+    "error_percent": "error\n%",
+    "holdout_error_percent": "held out\n%",
+    "holdout_worst_percent": "held out,\nworst %",
+    "worst_percent": "worst\n%",
+    "worst_at": "at (MHz)",
+}
+"""How the columns of reports are headed on a terminal."""
 KINDS = ("benchncnn", "trtexec", "jetson-benchmarks", "tflite", "tegrastats")
 LATENCY_ONLY = "latency only: nothing says its power; scenarios that weigh energy refuse the profile"
 METERS = ("board input", "module input", "wall socket", "core rail", "whole phone")
@@ -353,14 +370,26 @@ def show(arguments: argparse.Namespace, report: Rows, written: list[str], more: 
         print_json({"report": report, "written": written, **more})
         return
     for keys in dict.fromkeys(tuple(row) for row in report):
-        table = [row for row in report if tuple(row) == keys]
-        columns = [key for key in keys if any(row[key] not in (None, "") for row in table)]
-        print_table(columns, [[row[key] for key in columns] for row in table])
+        _print_rows([row for row in report if tuple(row) == keys])
     if "against" in more:
-        held = more["against"]
-        print_table(list(held[0]), [list(row.values()) for row in held], title="points kept out of the fit")
+        _print_rows(more["against"], "points kept out of the fit")
     for file in written:
         print_note(f"wrote {file}")
+
+
+def _print_rows(rows: Rows, title: str = "") -> None:
+    """One table of rows with the same columns; what is text in words stands below it."""
+    words = [key for key in rows[0] if key in ("note", "fitted")]
+    same = len(rows[0]) > 8 and len({row.get("quantity") for row in rows}) == 1 and "workload" in rows[0]
+    hidden = {*words, *(("quantity", "clocks") if same else ())}
+    keys = [key for key in rows[0] if key not in hidden and any(row[key] not in (None, "") for row in rows)]
+    headings = [HEADINGS.get(key, key.removesuffix("_percent").replace("_", "\n")) for key in keys]
+    print_table(headings, [[row[key] for key in keys] for row in rows], title=title)
+    for row in rows:
+        told = "; ".join(str(row[key]) for key in words if row[key])
+        if told:
+            of = " on ".join(str(row[key]) for key in ("workload", "mapping") if row.get(key))
+            print_note(f"{of or row['quantity']}: {told}")
 
 
 def _board(arguments: argparse.Namespace) -> tuple[Any, str]:

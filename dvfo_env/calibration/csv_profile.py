@@ -317,6 +317,11 @@ def _table(fit: LatencyFit, rows: Sequence[Row], source: str) -> SegmentTable:
     )
 
 
+def _figure(percent: float) -> float | None:
+    value = known(percent)
+    return None if value is None else round(value, 3)
+
+
 def _latency_row(fit: LatencyFit) -> dict[str, Any]:
     note = fit.method
     if fit.errors.holdout > NOISY_PERCENT:
@@ -335,9 +340,9 @@ def _latency_row(fit: LatencyFit) -> dict[str, Any]:
         "gpu_ms_ghz": (law and fit.form.gpu and round(law.gpu_ms_ghz, 3)) or None,
         "mem_ms_ghz": (law and fit.form.memory and round(law.mem_ms_ghz, 3)) or None,
         "p": (law and fit.form.gpu and fit.form.memory and round(law.shape, 2)) or None,
-        "error_percent": known(round(fit.errors.fit, 6)),
-        "holdout_error_percent": known(fit.errors.holdout),
-        "holdout_worst_percent": known(fit.errors.holdout_worst_split),
+        "error_percent": _figure(fit.errors.fit),
+        "holdout_error_percent": _figure(fit.errors.holdout),
+        "holdout_worst_percent": _figure(fit.errors.holdout_worst_split),
         "note": note,
     }
 
@@ -349,9 +354,9 @@ def _power_row(fit: csv_power.PowerFit) -> dict[str, Any]:
         "points": len(fit.rows),
         "idle_mw": round(min(fit.idle_mw.values()), 1),
         "fitted": figures,
-        "error_percent": known(round(fit.errors.fit, 6)),
-        "holdout_error_percent": known(fit.errors.holdout),
-        "holdout_worst_percent": known(fit.errors.holdout_worst_split),
+        "error_percent": _figure(fit.errors.fit),
+        "holdout_error_percent": _figure(fit.errors.holdout),
+        "holdout_worst_percent": _figure(fit.errors.holdout_worst_split),
         "note": fit.method,
     }
 
