@@ -31,17 +31,28 @@ def box_edges(part: str, size: int) -> NDArray[np.float64]:
     """Where the cells of a Box axis begin and end, float64 [size + 1], ascending from -1 to 1.
 
     Cells are equally wide, except on an axis of more than four cuts: there sending the input and running
-    everything here, its two ends, take a quarter each. An agent that explores with a wide distribution, as
-    SAC does, must be able to hold on to a choice without first becoming narrow; in a cell of one twentieth it
-    never finds out that sending the input is best, while a dozen similar cuts together are easily found.
+    everything here, side by side at its end (`box_order`), take a quarter each. An agent that explores with a
+    wide distribution, as SAC does, must be able to hold on to a choice without first becoming narrow: in a
+    cell of one twentieth it never finds out that sending the input is best, while a dozen similar cuts
+    together are easily found.
     """
     widths = np.full(size, 2.0 / size)
     if part == "cut" and size > 4:
         widths[:] = 1.0 / (size - 2)
-        widths[[0, -1]] = 0.5
+        widths[-2:] = 0.5
     edges = np.concatenate([[0.0], np.cumsum(widths)]) - 1.0
     edges[-1] = 1.0
     return edges
+
+
+def box_order(part: str, size: int) -> NDArray[np.int64]:
+    """Index of the choice in each cell of a Box axis, int64 [size].
+
+    As in the joint action, except for cuts: deeper and deeper ones, everything here, then the input. So an
+    agent whose uplink comes and goes moves between everything here and everything there, or between deep cuts
+    and everything here, without crossing the early cuts, which send the most.
+    """
+    return np.roll(np.arange(size), -1 if part == "cut" else 0)
 
 
 class ActionView:
@@ -63,8 +74,9 @@ class ActionView:
         self.free = tuple(ACTION_PARTS[i] for i in free)
         self.sizes = np.array([all_sizes[i] for i in free], dtype=np.int64)
         self._parts = len(all_sizes)
-        sizes = self.sizes.tolist()
-        self._edges = [box_edges(part, size) for part, size in zip(self.free, sizes, strict=True)]
+        axes = list(zip(self.free, self.sizes.tolist(), strict=True))
+        self._edges = [box_edges(part, size) for part, size in axes]
+        self._order = [box_order(part, size) for part, size in axes]
         self.space: gym.spaces.Space[Any]
         if continuous:
             self.space = gym.spaces.Box(-1.0, 1.0, shape=(len(free),), dtype=np.float32)
@@ -95,8 +107,9 @@ class ActionView:
     def _from_box(self, array: NDArray[Any]) -> NDArray[np.int64]:
         if not np.isfinite(array).all():
             self._refuse(array, ~np.isfinite(array), "is not finite")
-        columns = zip(self._edges, array.T, strict=True)
-        return np.stack([np.searchsorted(edges[1:-1], x, side="right") for edges, x in columns], axis=1)
+        columns = zip(self._edges, self._order, array.T, strict=True)
+        chosen = [order[np.searchsorted(edges[1:-1], x, side="right")] for edges, order, x in columns]
+        return np.stack(chosen, axis=1)
 
     def _from_discrete(self, array: NDArray[Any]) -> NDArray[np.int64]:
         if array.dtype.kind not in "iu":
@@ -118,6 +131,6 @@ class ActionView:
         chosen = np.asarray(indices)[:, self._columns]
         if not self.continuous:
             return chosen.astype(np.int64)
-        columns = zip(self._edges, chosen.T, strict=True)
-        centres = [0.5 * (edges[index] + edges[index + 1]) for edges, index in columns]
+        columns = zip(self._edges, self._order, chosen.T, strict=True)
+        centres = [(0.5 * (edges[:-1] + edges[1:]))[np.argsort(order)[x]] for edges, order, x in columns]
         return np.stack(centres, axis=1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The Box view: every choice has a cell, and the two ends of the cut axis have wide ones."""
+"""The Box view: every choice has a cell; local and remote execution have wide ones, side by side."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dvfo_env.scenario import load_scenario
-from dvfo_env.spaces import ActionView, box_edges
+from dvfo_env.spaces import ActionView, box_edges, box_order
 from dvfo_env.tables import compile_scenario
 
 
@@ -18,10 +18,12 @@ def test_cells_ascend_and_fill_the_axis(part: str, size: int) -> None:
     assert (edges[0], edges[-1], len(edges)) == (-1.0, 1.0, size + 1)
 
 
-def test_the_ends_of_a_long_cut_axis_take_a_quarter_each() -> None:
+def test_everything_here_and_everything_there_lie_side_by_side_with_a_quarter_each() -> None:
     widths = np.diff(box_edges("cut", 20))
-    np.testing.assert_allclose(widths[[0, -1]], 0.5)
-    np.testing.assert_allclose(widths[1:-1], 1.0 / 18.0)
+    np.testing.assert_allclose(widths[-2:], 0.5)
+    np.testing.assert_allclose(widths[:-2], 1.0 / 18.0)
+    assert box_order("cut", 20).tolist() == [*range(1, 20), 0]
+    assert box_order("gpu_mhz", 13).tolist() == [*range(13)]
     np.testing.assert_allclose(np.diff(box_edges("gpu_mhz", 13)), 2.0 / 13.0)
 
 
@@ -35,9 +37,11 @@ def test_indices_come_back_from_the_agents_actions(continuous: bool) -> None:
     np.testing.assert_array_equal(view.to_indices(actions), indices)
 
 
-def test_the_corners_of_the_box_pick_the_first_and_last_choices() -> None:
+def test_the_corners_of_the_box_pick_the_ends_of_every_axis() -> None:
     tables = compile_scenario(load_scenario("default"))
     view = ActionView(tables, continuous=True)
     corners = np.array([[-1.0], [1.0]], dtype=np.float32).repeat(len(view.free), axis=1)
-    np.testing.assert_array_equal(view.to_indices(corners), [np.zeros(6), np.array(tables.sizes) - 1])
+    lowest, highest = np.zeros(6), np.array(tables.sizes) - 1
+    lowest[0], highest[0] = 1, 0
+    np.testing.assert_array_equal(view.to_indices(corners), [lowest, highest])
     np.testing.assert_array_equal(view.to_indices(7.0 * corners), view.to_indices(corners))
