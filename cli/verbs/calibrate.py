@@ -26,13 +26,22 @@ from typing import TYPE_CHECKING, Any
 
 from dvfo_cli import own_board
 from dvfo_cli.output import print_json, print_note, print_table
-from dvfo_env.calibration.shipped import DEVICE_FITS, SERVER_FITS
 
 if TYPE_CHECKING:
     from dvfo_env.devices.profile import DeviceProfile
     from dvfo_env.servers.profile import ServerProfile
 
 Rows = list[dict[str, Any]]
+
+#: Fits behind what is shipped, as in `calibration.shipped`, which is not imported before one runs.
+SHIPPED = {
+    "tx2": "shipped: Jetson TX2",
+    "jetson": "shipped: the other Jetsons",
+    "pis": "shipped: Raspberry Pis",
+    "phones": "shipped: phones",
+    "servers": "shipped: servers",
+    "uplink": "own traces, or the shipped uplink models",
+}
 
 #: Relative difference below which a refitted figure counts as the shipped one.
 SAME = 1e-3
@@ -48,8 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("layers", "own board: tables of layers, and copies between processors", own_board.add_layers),
     ):
         add(whats.add_parser(name, help=text, description=text))
-    for name in (*DEVICE_FITS, *SERVER_FITS, "uplink"):
-        text = "own traces, or the shipped uplink models" if name == "uplink" else f"shipped profile: {name}"
+    for name, text in SHIPPED.items():
         _add_shipped(whats.add_parser(name, help=text, description=text), name)
 
 
@@ -110,6 +118,7 @@ def _existing(folder: str) -> Path:
 def _shipped(what: str, measurements: Path, fresh: Path) -> Rows:
     if what == "uplink":
         return _shipped_uplinks(measurements, fresh)
+    from dvfo_env.calibration.shipped import DEVICE_FITS, SERVER_FITS
     from dvfo_env.record_yaml import write_record
 
     profiles: Sequence[DeviceProfile | ServerProfile]
@@ -140,9 +149,7 @@ def _own_uplink(traces: list[str], name: str, fresh: Path) -> Rows:
 def _shipped_folder(what: str) -> Path:
     import dvfo_env
 
-    inside = "uplinks/models" if what == "uplink" else "devices/profiles"
-    if what in SERVER_FITS:
-        inside = "servers/profiles"
+    inside = {"uplink": "uplinks/models", "servers": "servers/profiles"}.get(what, "devices/profiles")
     return Path(dvfo_env.__path__[0]) / inside
 
 

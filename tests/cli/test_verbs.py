@@ -13,6 +13,7 @@ from dvfo_benchmarks.oracle import bench_oracle
 from dvfo_benchmarks.timing import per_second
 from dvfo_cli.main import main
 from dvfo_cli.verbs import calibrate
+from dvfo_env.calibration.shipped import DEVICE_FITS, SERVER_FITS
 from dvfo_env.devices import describe, list_devices, load_device, predict
 from dvfo_env.errors import ConfigError, DvfoError
 from dvfo_env.tables import compile_scenario
@@ -233,3 +234,7 @@ def test_per_second_counts_what_was_handled() -> None:
 
     assert per_second(run, repeats=3, seconds=1e-5) > 0
     assert len(calls) >= 5
+
+
+def test_calibrate_offers_every_fit_behind_a_shipped_file() -> None:
+    assert set(calibrate.SHIPPED) == {*DEVICE_FITS, *SERVER_FITS, "uplink"}
