@@ -166,8 +166,8 @@ def _add_board(parser: argparse.ArgumentParser) -> None:
 
 def run_design(arguments: argparse.Namespace) -> int:
     """Print, and write where asked, the points to measure first."""
-    from dvfo_env.calibration.design import design
-    from dvfo_env.calibration.table import write_table
+    from dvfo_env.calibration.own.design import design
+    from dvfo_env.calibration.own.table import write_table
     from dvfo_env.errors import ConfigError
 
     board, _ = _board(arguments)
@@ -207,8 +207,8 @@ def run_design(arguments: argparse.Namespace) -> int:
 
 def run_csv(arguments: argparse.Namespace) -> int:
     """Fit tables of measured points and write the profile where asked."""
-    from dvfo_env.calibration.csv_profile import calibrate_rows
-    from dvfo_env.calibration.table import read_table
+    from dvfo_env.calibration.own.profile import calibrate_rows
+    from dvfo_env.calibration.own.table import read_table
 
     tables = [read_table(file) for file in arguments.files]
     choices = _choices(arguments)
@@ -216,12 +216,12 @@ def run_csv(arguments: argparse.Namespace) -> int:
     made = calibrate_rows(rows, [origin for _, origin in tables], choices)
     held = []
     if arguments.against:
-        from dvfo_env.calibration.against import compare_rows
+        from dvfo_env.calibration.own.against import compare_rows
 
         held = compare_rows(made.profile, read_table(arguments.against)[0])
     written = write_profile(arguments, made.profile)
     if arguments.plot:
-        from dvfo_env.calibration.residual_plot import plot_residuals
+        from dvfo_env.calibration.own.residual_plot import plot_residuals
 
         plot_residuals(made.residuals, arguments.plot, f"{made.profile.title}: fitted against measured")
         written.append(arguments.plot)
@@ -234,7 +234,7 @@ def run_csv(arguments: argparse.Namespace) -> int:
 
 def run_layers(arguments: argparse.Namespace) -> int:
     """Make a profile of tables of layers and write it where asked."""
-    from dvfo_env.calibration.layer_tables import CopyTimes, calibrate_layers, read_copies, read_layers
+    from dvfo_env.calibration.own.layer_tables import CopyTimes, calibrate_layers, read_copies, read_layers
     from dvfo_env.errors import ConfigError
 
     columns = [_mapping(text) for text in arguments.columns.split(",") if text]
@@ -253,7 +253,7 @@ def run_layers(arguments: argparse.Namespace) -> int:
 
 
 def _choices(arguments: argparse.Namespace) -> Any:
-    from dvfo_env.calibration.csv_choices import Choices
+    from dvfo_env.calibration.own.choices import Choices
 
     board, source = _board(arguments)
     return Choices(
@@ -271,7 +271,7 @@ def _choices(arguments: argparse.Namespace) -> Any:
 
 def run_parse(arguments: argparse.Namespace) -> int:
     """Turn outputs of benchmark tools into a table of measured points."""
-    from dvfo_env.calibration.table import NEEDED, OPTIONAL, write_table
+    from dvfo_env.calibration.own.table import NEEDED, OPTIONAL, write_table
     from dvfo_env.errors import ConfigError
 
     if arguments.kind not in KINDS:
@@ -296,8 +296,8 @@ def run_parse(arguments: argparse.Namespace) -> int:
 
 
 def _parsed(arguments: argparse.Namespace) -> list[Any]:
-    from dvfo_env.calibration.parsers import Settings, idle_rows, parse_file, read_samples, with_power
-    from dvfo_env.calibration.table import read_table
+    from dvfo_env.calibration.own.parsers import Settings, idle_rows, parse_file, read_samples, with_power
+    from dvfo_env.calibration.own.table import read_table
     from dvfo_env.errors import ConfigError
 
     logs = list(arguments.files) if arguments.kind == "tegrastats" else []
@@ -394,7 +394,7 @@ def _print_rows(rows: Rows, title: str = "") -> None:
 
 def _board(arguments: argparse.Namespace) -> tuple[Any, str]:
     """The board and where it comes from; (None, "") where nothing was said."""
-    from dvfo_env.calibration.board import Board, load_board
+    from dvfo_env.calibration.own.board import Board, load_board
     from dvfo_env.schema import parse_record
 
     given: dict[str, Any] = {}

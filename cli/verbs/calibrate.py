@@ -132,14 +132,14 @@ def _shipped(what: str, measurements: Path, fresh: Path) -> Rows:
 
 
 def _shipped_uplinks(measurements: Path, fresh: Path) -> Rows:
-    from dvfo_env.calibration.uplink import calibrate_shipped, fit_report_rows
+    from dvfo_env.calibration.uplink.fit import calibrate_shipped, fit_report_rows
 
     models = calibrate_shipped(measurements, fresh)
     return [{"model": name, **row} for name, model in models.items() for row in fit_report_rows(model)]
 
 
 def _own_uplink(traces: list[str], name: str, fresh: Path) -> Rows:
-    from dvfo_env.calibration.uplink import calibrate_uplink, write_model
+    from dvfo_env.calibration.uplink.fit import calibrate_uplink, write_model
 
     model, rows = calibrate_uplink(traces[0] if len(traces) == 1 else traces, name)
     write_model(model, fresh / f"{name}.yaml")

@@ -23,10 +23,10 @@ def _fit(module: str, function: str) -> Callable[[Path], Any]:
 
 
 DEVICE_FITS: dict[str, Callable[[Path], tuple[list[DeviceProfile], Rows]]] = {
-    "tx2": _fit("tx2", "calibrate_tx2"),
-    "jetson": _fit("jetson", "calibrate_jetsons"),
-    "pis": _fit("pi_boards", "calibrate_pis"),
-    "phones": _fit("phones", "calibrate_phones"),
+    "tx2": _fit("tx2.fit", "calibrate_tx2"),
+    "jetson": _fit("jetson.fit", "calibrate_jetsons"),
+    "pis": _fit("pi.boards", "calibrate_pis"),
+    "phones": _fit("phone.fit", "calibrate_phones"),
 }
 """Name of the fit -> function of the folder of measurements, giving its profiles and report rows."""
 

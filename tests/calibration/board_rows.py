@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dvfo_env.calibration.board import Board
-from dvfo_env.calibration.table import IDLE, Origin, Row
+from dvfo_env.calibration.own.board import Board
+from dvfo_env.calibration.own.table import IDLE, Origin, Row
 
 BOARD = Board(
     title="Made-up board",

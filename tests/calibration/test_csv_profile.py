@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dvfo_env.calibration.board import Board, load_board
-from dvfo_env.calibration.csv_choices import Choices
-from dvfo_env.calibration.csv_profile import Calibrated, calibrate_rows
-from dvfo_env.calibration.design import design, three_clocks
 from dvfo_env.calibration.fitting import percent_error
-from dvfo_env.calibration.table import Row
-from dvfo_env.calibration.tx2_readers import read_latency_grid, read_tegrastats
+from dvfo_env.calibration.own.board import Board, load_board
+from dvfo_env.calibration.own.choices import Choices
+from dvfo_env.calibration.own.design import design, three_clocks
+from dvfo_env.calibration.own.profile import Calibrated, calibrate_rows
+from dvfo_env.calibration.own.table import Row
+from dvfo_env.calibration.tx2.readers import read_latency_grid, read_tegrastats
 from dvfo_env.devices import DeviceModel, load_device
 from dvfo_env.devices.profile import ClockLaw, SegmentTable
 from dvfo_env.errors import ConfigError, MeasurementError

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dvfo_env.calibration import triton
-from dvfo_env.calibration.jetson import calibrate_jetsons
-from dvfo_env.calibration.jetson_boards import BOARDS
-from dvfo_env.calibration.jetson_power import read_power_modes
+from dvfo_env.calibration.jetson import triton
+from dvfo_env.calibration.jetson.boards import BOARDS
+from dvfo_env.calibration.jetson.fit import calibrate_jetsons
+from dvfo_env.calibration.jetson.power import read_power_modes
 from dvfo_env.devices import load_device
 from dvfo_env.devices.profile import DeviceProfile
 from dvfo_env.errors import MeasurementError

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dvfo_env.calibration.board import Board
-from dvfo_env.calibration.csv_choices import Choices
-from dvfo_env.calibration.layer_tables import calibrate_layers, read_copies, read_layers
+from dvfo_env.calibration.own.board import Board
+from dvfo_env.calibration.own.choices import Choices
+from dvfo_env.calibration.own.layer_tables import calibrate_layers, read_copies, read_layers
 from dvfo_env.devices import DeviceModel
 from dvfo_env.devices.profile import LayerTable, SegmentTable
 from dvfo_env.errors import ConfigError, MeasurementError

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dvfo_env.calibration.parsers import (
+from dvfo_env.calibration.own.parsers import (
     PARSERS,
     Sample,
     Settings,
@@ -23,8 +23,8 @@ from dvfo_env.calibration.parsers import (
     read_samples,
     with_power,
 )
-from dvfo_env.calibration.table import Row
-from dvfo_env.calibration.tx2_readers import read_latency_grid
+from dvfo_env.calibration.own.table import Row
+from dvfo_env.calibration.tx2.readers import read_latency_grid
 from dvfo_env.errors import ConfigError, MeasurementError
 from tests.measurements import measurements_dir
 

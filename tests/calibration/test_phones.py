@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dvfo_env.calibration.phone_operations import segment_of_operation
-from dvfo_env.calibration.phone_readers import (
+from dvfo_env.calibration.phone.fit import calibrate_phones
+from dvfo_env.calibration.phone.operations import segment_of_operation
+from dvfo_env.calibration.phone.readers import (
     COLUMNS,
     fit_copy,
     layer_files,
@@ -19,7 +20,6 @@ from dvfo_env.calibration.phone_readers import (
     read_whole_networks,
     segment_times,
 )
-from dvfo_env.calibration.phones import calibrate_phones
 from dvfo_env.devices import DeviceModel, describe, load_device
 from dvfo_env.devices.profile import SegmentTable
 from dvfo_env.errors import ConfigError, MeasurementError

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from dvfo_env.calibration.ncnn_tables import read_ncnn_tables, select_run
-from dvfo_env.calibration.pi_boards import calibrate_pis
-from dvfo_env.calibration.pi_pose import (
+from dvfo_env.calibration.pi.boards import calibrate_pis
+from dvfo_env.calibration.pi.pose import (
     PoseRows,
     fit_cpu_law,
     fit_pose_law,
     read_pose_rows,
     repeat_spread_percent,
 )
-from dvfo_env.calibration.pi_power import fit_a15_voltage, fit_core_share, fit_pi5_rail
+from dvfo_env.calibration.pi.power import fit_a15_voltage, fit_core_share, fit_pi5_rail
 from dvfo_env.devices import DeviceModel, describe, load_device
 from dvfo_env.devices.profile import ClockLaw
 from dvfo_env.errors import ConfigError, MeasurementError

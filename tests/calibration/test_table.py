@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dvfo_env.calibration.table import Row, read_table, write_table
+from dvfo_env.calibration.own.table import Row, read_table, write_table
 from dvfo_env.errors import MeasurementError
 from tests.calibration.board_rows import cpu_row, gpu_row, idle_row
 

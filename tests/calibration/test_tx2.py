@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from dvfo_env.calibration.tx2 import calibrate_tx2
-from dvfo_env.calibration.tx2_readers import read_keras_grid, read_latency_grid, read_tegrastats
-from dvfo_env.calibration.validate import validate_profile
+from dvfo_env.calibration.tx2.fit import calibrate_tx2
+from dvfo_env.calibration.tx2.readers import read_keras_grid, read_latency_grid, read_tegrastats
 from dvfo_env.devices import load_device
 from dvfo_env.devices.profile import DeviceProfile
-from dvfo_env.errors import ConfigError, MeasurementError
+from dvfo_env.errors import MeasurementError
 from dvfo_env.record_yaml import write_record
+from tests.calibration.tx2_errors import validate_tx2
 from tests.measurements import measurements_dir
 
 Calibrated = tuple[DeviceProfile, dict[tuple[str, str], dict[str, Any]]]
@@ -70,7 +70,9 @@ def test_the_shipped_profile_regenerates_from_the_raw_files(calibrated: Calibrat
 
 
 def test_the_shipped_profile_validates_against_the_raw_files(measurements: Path) -> None:
-    rows = {(row["quantity"], row["name"]): row for row in validate_profile("jetson-tx2", measurements)}
+    rows = {
+        (row["quantity"], row["name"]): row for row in validate_tx2(load_device("jetson-tx2"), measurements)
+    }
     for workload in ("inception-v4", "vgg19", "yolov3-tiny", "resnet50"):
         assert rows["latency_ms", workload]["error_percent"] < 1.0
     assert rows["power_mw", "board, vgg19"]["error_percent"] < 2.0
@@ -102,8 +104,3 @@ def test_torn_measurements_are_named(tmp_path: Path) -> None:
         read_latency_grid(tmp_path, "vgg19")
     with pytest.raises(MeasurementError, match="only 0 tegrastats lines"):
         read_tegrastats(tmp_path, vgg=True)
-
-
-def test_validating_an_unknown_device_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="has no check; known: "):
-        validate_profile("tx9", tmp_path)

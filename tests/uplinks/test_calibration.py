@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from dvfo_env.calibration.uplink import calibrate_shipped, calibrate_uplink, fit_report_rows, write_model
-from dvfo_env.calibration.uplink_readers import hsdpa, mahimahi, nuwins_throughput, starlink, timed_files
+from dvfo_env.calibration.uplink.fit import calibrate_shipped, calibrate_uplink, fit_report_rows, write_model
+from dvfo_env.calibration.uplink.readers import hsdpa, mahimahi, nuwins_throughput, starlink, timed_files
 from dvfo_env.errors import ConfigError, MeasurementError, TraceError
 from dvfo_env.uplinks import load_model, load_uplink
 from dvfo_env.uplinks.radio import fit_power_law

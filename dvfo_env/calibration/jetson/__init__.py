@@ -1,0 +1,1 @@
+"""The other Jetsons: Triton grids with wall power, power modes, ncnn tables."""

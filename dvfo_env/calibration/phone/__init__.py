@@ -1,0 +1,1 @@
+"""Phones: published tables of layers and copies, ncnn tables."""

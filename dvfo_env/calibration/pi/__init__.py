@@ -1,0 +1,1 @@
+"""Raspberry Pis: pose network over cores and clocks, ncnn tables, metered rails."""

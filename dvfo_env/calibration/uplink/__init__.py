@@ -1,0 +1,1 @@
+"""Uplink models: from traces to a Markov chain with outages."""
