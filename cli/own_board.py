@@ -1,4 +1,4 @@
-"""The parts of `dvfo calibrate` for a board of one's own: which points to measure, and the fit of a table."""
+"""`dvfo calibrate design`, `csv` and `layers`: which points of one's own board to measure, and their fit."""
 
 from __future__ import annotations
 
@@ -7,27 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dvfo_cli.output import print_json, print_note, print_table
+from dvfo_cli.profile_output import add_output, show, write_profile
 
-Rows = list[dict[str, Any]]
-
-HEADINGS = {
-    "t0_ms": "t0\nms",
-    "cpu_ms_ghz": "CPU\nms*GHz",
-    "gpu_ms_ghz": "GPU\nms*GHz",
-    "mem_ms_ghz": "memory\nms*GHz",
-    "idle_mw": "idle\nmW",
-    "sum_ms": "sum\nms",
-    "difference_ms": "difference\nms",
-    "base_ms": "base\nms",
-    "ms_per_mb": "ms\nper MB",
-    "error_percent": "error\n%",
-    "holdout_error_percent": "held out\n%",
-    "holdout_worst_percent": "held out,\nworst %",
-    "worst_percent": "worst\n%",
-    "worst_at": "at (MHz)",
-}
-"""How the columns of reports are headed on a terminal."""
-KINDS = ("benchncnn", "trtexec", "jetson-benchmarks", "tflite", "tegrastats")
 LATENCY_ONLY = "latency only: nothing says its power; scenarios that weigh energy refuse the profile"
 METERS = ("board input", "module input", "wall socket", "core rail", "whole phone")
 
@@ -65,40 +46,6 @@ def add_csv(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(act=run_csv, parser=parser)
 
 
-def add_parse(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of `dvfo calibrate parse`."""
-    parser.add_argument("kind", metavar="KIND", help=f"who wrote the files: {', '.join(KINDS)}")
-    parser.add_argument("files", nargs="+", metavar="FILE", help="console outputs, plain or gzipped")
-    parser.add_argument("--out", metavar="CSV", help="write the rows there; default: print them")
-    parser.add_argument("--overwrite", action="store_true", help="replace a table that exists")
-    said = parser.add_argument_group("what the output does not say")
-    said.add_argument("--mapping", help="where it ran: gpu, cpu, big, ...; default: what the output says")
-    said.add_argument("--cores", type=int, help="cores in use; default: what the output says")
-    for domain in ("cpu", "gpu", "mem"):
-        said.add_argument(f"--{domain}-mhz", type=float, metavar="MHZ", help=f"{domain} clock of these runs")
-    said.add_argument("--workload", help="name of the network; default: what the output says")
-    said.add_argument(
-        "--pattern",
-        metavar="TEXT",
-        help="file names that say it: '{workload}_{gpu_hz}_{mem_hz}.txt' (also _mhz, _khz, mapping, cores)",
-    )
-    said.add_argument(
-        "--rename", action="append", default=[], metavar="OLD=NEW", help="network names; repeat"
-    )
-    said.add_argument("--only", action="append", default=[], metavar="NAME", help="keep this network; repeat")
-    power = parser.add_argument_group("power by tegrastats")
-    power.add_argument("--power", metavar="LOG", help="log to take each run's mean power from, by time")
-    power.add_argument("--rows", metavar="CSV", help="for tegrastats: rows that get the power")
-    power.add_argument("--by-clock", action="store_true", help="by each line's clocks, GPU busy, not by time")
-    power.add_argument("--idle", action="store_true", help="also idle rows, from lines with nothing busy")
-    power.add_argument("--rails", metavar="A,B,...", help="rails that make up the board; default: its input")
-    power.add_argument("--start-s", type=float, help="time of the first line, where lines carry none")
-    power.add_argument("--interval-ms", type=float, default=1000.0, help="between lines; default: 1000")
-    power.add_argument("--utc-offset", type=float, default=0.0, metavar="HOURS", help="of dates in the log")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(act=run_parse, parser=parser)
-
-
 def add_layers(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `dvfo calibrate layers`."""
     parser.add_argument(
@@ -117,18 +64,6 @@ def add_layers(parser: argparse.ArgumentParser) -> None:
     _add_choices(parser)
     add_output(parser)
     parser.set_defaults(act=run_layers, parser=parser)
-
-
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """Declare where a profile of one's own is written."""
-    parser.add_argument("--out", metavar="DIR", help="write the profile there; default: write nothing")
-    parser.add_argument(
-        "--install",
-        action="store_true",
-        help="write it to the user data folder, where scenarios find it by name",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace a profile that exists")
-    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_choices(parser: argparse.ArgumentParser) -> None:
@@ -199,7 +134,7 @@ def run_design(arguments: argparse.Namespace) -> int:
         print_json(rows)
         return 0
     shown = [name for name in rows[0] if any(row[name] is not None for row in rows)]
-    print_table(shown, [[_exact(row[name]) for name in shown] for row in rows])
+    print_table(shown, [[exact(row[name]) for name in shown] for row in rows])
     if arguments.out:
         print_note(f"wrote {arguments.out}; fill in latency_ms and power_mw")
     return 0
@@ -269,129 +204,6 @@ def _choices(arguments: argparse.Namespace) -> Any:
     )
 
 
-def run_parse(arguments: argparse.Namespace) -> int:
-    """Turn outputs of benchmark tools into a table of measured points."""
-    from dvfo_env.calibration.own.table import NEEDED, OPTIONAL, write_table
-    from dvfo_env.errors import ConfigError
-
-    if arguments.kind not in KINDS:
-        raise ConfigError(f"{arguments.kind!r}: not a known tool; known: {', '.join(KINDS)}")
-    if arguments.out and Path(arguments.out).exists() and not arguments.overwrite:
-        raise ConfigError(f"{arguments.out}: already there; --overwrite replaces it")
-    rows = _parsed(arguments)
-    if not rows:
-        raise ConfigError("--only: no row is left")
-    if arguments.out:
-        write_table(rows, arguments.out)
-    names = (*NEEDED, *OPTIONAL)
-    shown = [{name: getattr(row, name) for name in names} for row in rows]
-    if arguments.json:
-        print_json(shown)
-    elif arguments.out:
-        print_note(f"wrote {arguments.out}: {len(rows)} rows")
-    else:
-        columns = [name for name in names if any(row[name] not in (None, "") for row in shown)]
-        print_table(columns, [[_exact(row[name]) for name in columns] for row in shown])
-    return 0
-
-
-def _parsed(arguments: argparse.Namespace) -> list[Any]:
-    from dvfo_env.calibration.own.parsers import Settings, idle_rows, parse_file, read_samples, with_power
-    from dvfo_env.calibration.own.table import read_table
-    from dvfo_env.errors import ConfigError
-
-    logs = list(arguments.files) if arguments.kind == "tegrastats" else []
-    if logs and not arguments.rows and not arguments.idle:
-        raise ConfigError("tegrastats: --rows CSV says which rows get power; --idle makes idle rows")
-    if arguments.power:
-        logs.append(arguments.power)
-    rows: list[Any] = read_table(arguments.rows)[0] if arguments.rows else []
-    if arguments.kind != "tegrastats":
-        settings = Settings(
-            mapping=arguments.mapping,
-            cores=arguments.cores,
-            cpu_mhz=arguments.cpu_mhz,
-            gpu_mhz=arguments.gpu_mhz,
-            mem_mhz=arguments.mem_mhz,
-            workload=arguments.workload,
-            pattern=arguments.pattern,
-            rename=_renames(arguments.rename),
-            only=tuple(arguments.only),
-        )
-        rows += [row for file in arguments.files for row in parse_file(arguments.kind, file, settings)]
-    samples = [
-        sample
-        for log in logs
-        for sample in read_samples(
-            log,
-            rails=arguments.rails.split(",") if arguments.rails else (),
-            start_s=arguments.start_s,
-            interval_ms=arguments.interval_ms,
-            utc_offset_hours=arguments.utc_offset,
-        )
-    ]
-    if logs and rows:
-        rows = with_power(rows, samples, arguments.by_clock)
-    return rows + (idle_rows(samples, rows) if logs and arguments.idle else [])
-
-
-def _renames(given: list[str]) -> dict[str, str]:
-    from dvfo_env.errors import ConfigError
-
-    pairs = [text.partition("=") for text in given]
-    for text, (old, _, new) in zip(given, pairs, strict=True):
-        if not old or not new:
-            raise ConfigError(f"--rename {text!r}: expected OLD=NEW")
-    return {old: new for old, _, new in pairs}
-
-
-def write_profile(arguments: argparse.Namespace, profile: Any) -> list[str]:
-    """Write a profile to --out and the user data folder, as asked; returns the paths.
-
-    Raises:
-        ConfigError: a file is already there and --overwrite is off, or cannot be written.
-    """
-    from dvfo_env.devices.library import user_devices_folder
-    from dvfo_env.errors import ConfigError
-    from dvfo_env.record_yaml import write_record
-
-    folders = [Path(arguments.out)] if arguments.out else []
-    folders += [user_devices_folder()] if arguments.install else []
-    files = [folder / f"{profile.name}.yaml" for folder in folders]
-    for file in files:
-        if file.exists() and not arguments.overwrite:
-            raise ConfigError(f"{file}: already there; --overwrite replaces it")
-    return [str(write_record(profile, file)) for file in files]
-
-
-def show(arguments: argparse.Namespace, report: Rows, written: list[str], more: dict[str, Any]) -> None:
-    """Print the report, one table per set of columns, and the files written."""
-    if arguments.json:
-        print_json({"report": report, "written": written, **more})
-        return
-    for keys in dict.fromkeys(tuple(row) for row in report):
-        _print_rows([row for row in report if tuple(row) == keys])
-    if "against" in more:
-        _print_rows(more["against"], "points kept out of the fit")
-    for file in written:
-        print_note(f"wrote {file}")
-
-
-def _print_rows(rows: Rows, title: str = "") -> None:
-    """One table of rows with the same columns; what is text in words stands below it."""
-    words = [key for key in rows[0] if key in ("note", "fitted")]
-    same = len(rows[0]) > 8 and len({row.get("quantity") for row in rows}) == 1 and "workload" in rows[0]
-    hidden = {*words, *(("quantity", "clocks") if same else ())}
-    keys = [key for key in rows[0] if key not in hidden and any(row[key] not in (None, "") for row in rows)]
-    headings = [HEADINGS.get(key, key.removesuffix("_percent").replace("_", "\n")) for key in keys]
-    print_table(headings, [[row[key] for key in keys] for row in rows], title=title)
-    for row in rows:
-        told = "; ".join(str(row[key]) for key in words if row[key])
-        if told:
-            of = " on ".join(str(row[key]) for key in ("workload", "mapping") if row.get(key))
-            print_note(f"{of or row['quantity']}: {told}")
-
-
 def _board(arguments: argparse.Namespace) -> tuple[Any, str]:
     """The board and where it comes from; (None, "") where nothing was said."""
     from dvfo_env.calibration.own.board import Board, load_board
@@ -411,7 +223,7 @@ def _board(arguments: argparse.Namespace) -> tuple[Any, str]:
     return parse_record(data, Board, "command line"), f"given: {arguments.clocks or 'on the command line'}"
 
 
-def _exact(value: object) -> object:
+def exact(value: object) -> object:
     """A clock with all its digits: one has to type it."""
     return f"{value:.10g}" if isinstance(value, float) else value
 

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dvfo_cli import own_board
+from dvfo_cli import own_board, tool_outputs
 from dvfo_cli.output import print_json, print_note, print_table
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     whats = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     for name, text, add in (
         ("design", "own board: which points to measure first", own_board.add_design),
-        ("parse", "own board: outputs of benchmark tools as a table", own_board.add_parse),
+        ("parse", "own board: outputs of benchmark tools as a table", tool_outputs.add_parse),
         ("csv", "own board: fit a table of measured points", own_board.add_csv),
         ("layers", "own board: tables of layers, and copies between processors", own_board.add_layers),
     ):

@@ -25,7 +25,7 @@ def _fit(module: str, function: str) -> Callable[[Path], Any]:
 DEVICE_FITS: dict[str, Callable[[Path], tuple[list[DeviceProfile], Rows]]] = {
     "tx2": _fit("tx2.fit", "calibrate_tx2"),
     "jetson": _fit("jetson.fit", "calibrate_jetsons"),
-    "pis": _fit("pi.boards", "calibrate_pis"),
+    "pis": _fit("pi.fit", "calibrate_pis"),
     "phones": _fit("phone.fit", "calibrate_phones"),
 }
 """Name of the fit -> function of the folder of measurements, giving its profiles and report rows."""

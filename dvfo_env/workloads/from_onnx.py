@@ -2,13 +2,12 @@
 
 The model is run once by onnxruntime on zeros, unoptimised, with every intermediate tensor as an output:
 that gives all shapes, for any opset and operator that onnxruntime runs, and the values that depend on
-shapes alone, which become constants. FLOPs are counted by the formulas of torch's counter: two per
-multiply-accumulate of convolutions, linear layers, matrix products and recurrent layers, everything else 0.
+shapes alone, which become constants.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from os import PathLike
@@ -24,65 +23,11 @@ from dvfo_env.workloads.merging import Merged, Node, Role, merge
 
 if TYPE_CHECKING:
     import onnx
+from dvfo_env.workloads.onnx_operators import count_flops, kind_of, layer_of, reads_weights, role_of
 
 Array = npt.NDArray[Any]
-
-_VIEWS = {
-    *(
-        "Reshape",
-        "Flatten",
-        "Squeeze",
-        "Unsqueeze",
-        "Identity",
-        "Transpose",
-        "Dropout",
-        "Expand",
-        "Pad",
-        "Cast",
-    ),
-    *("CastLike", "DepthToSpace", "SpaceToDepth"),
-}
-_SLICES = {"Slice", "Gather", "Split"}
-_REDUCTIONS = {
-    *("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceProd"),
-    *("ReduceSumSquare", "ReduceLogSumExp", "ReduceLogSum"),
-}
-_ELEMENTWISE = {
-    *("Abs", "Add", "And", "BatchNormalization", "Ceil", "Celu", "Clip", "Cos", "Div", "Elu", "Equal", "Erf"),
-    *("Exp", "Floor", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "LeakyRelu", "Less"),
-    *("LessOrEqual", "Log", "LogSoftmax", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or"),
-    *("PRelu", "Pow", "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Softmax"),
-    *("Softplus", "Softsign", "Sqrt", "Sub", "Sum", "Swish", "Tanh", "ThresholdedRelu", "Where", "Xor"),
-    *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
-}
-_KINDS = {
-    "Add": "add",
-    "AveragePool": "avg_pool",
-    "BatchNormalization": "batch_norm",
-    "Concat": "concat",
-    "Conv": "conv",
-    "ConvInteger": "conv",
-    "ConvTranspose": "conv_transpose",
-    "Einsum": "matmul",
-    "Gather": "embedding",
-    "Gemm": "linear",
-    "GlobalAveragePool": "global_pool",
-    "GlobalMaxPool": "global_pool",
-    "GroupNormalization": "group_norm",
-    "LayerNormalization": "layer_norm",
-    "LogSoftmax": "softmax",
-    "MatMul": "matmul",
-    "MatMulInteger": "matmul",
-    "MaxPool": "max_pool",
-    "Mul": "mul",
-    "QLinearConv": "conv",
-    "QLinearMatMul": "matmul",
-    "Resize": "upsample",
-    "Upsample": "upsample",
-}
 _CONTROL_FLOW = {"If", "Loop", "Scan", "SequenceMap"}
 _VALUES_DECIDE_SHAPES = {"NonZero", "NonMaxSuppression", "Unique", "Compress"}
-_NO_WEIGHTS = {"Resize", "Upsample", "Clip", "TopK", "OneHot", "Where", "QuantizeLinear", "DequantizeLinear"}
 
 
 @dataclass(frozen=True)
@@ -302,12 +247,12 @@ def _nodes(
             tensors[name][0] if name in tensors else sizes[name][0] if name else () for name in node.input
         ]
         weights = [sizes[name][0] for name in node.input if name in sizes and sizes[name][1]]
-        if node.op_type in _NO_WEIGHTS | _VIEWS | _SLICES | _REDUCTIONS and node.op_type != "Gather":
+        if not reads_weights(node.op_type):
             weights = []
         for output in outputs:
             shape = tensors[output][0]
             nodes.append(
-                _node(node, output, inputs, shape, shapes, weights, _role(node, constant, sizes, readers))
+                _node(node, output, inputs, shape, shapes, weights, role_of(node, constant, sizes, readers))
             )
     return nodes
 
@@ -327,7 +272,7 @@ def _node(
     weights: list[Shape],
     role: Role,
 ) -> Node:
-    kind = _KINDS.get(node.op_type, node.op_type.lower())
+    kind = kind_of(node.op_type)
     counted = sum(prod(weight) for weight in weights if prod(weight) > 1)
     statistics = 0
     if node.op_type == "BatchNormalization":
@@ -337,103 +282,17 @@ def _node(
         kind = "linear"
     return Node(
         name=output,
-        layer=_layer(node, kind),
+        layer=layer_of(node, kind),
         kind=kind,
         role=role,
         inputs=inputs,
         shape=_shape(shape),
-        flops=_flops(node, shapes, shape) if role == "operation" else 0,
+        flops=count_flops(node, shapes, shape) if role == "operation" else 0,
         parameters=counted,
         weight_elements=counted,
         running_statistics=statistics,
         bias=kind in ("conv", "linear") and len(weights) > 1,
     )
-
-
-def _role(
-    node: Any, constant: set[str], sizes: dict[str, tuple[Shape, bool]], readers: dict[str, list[Any]]
-) -> Role:
-    name = node.op_type
-    if name == "Gather" and node.input[0] in constant:
-        return "operation"  # an embedding
-    if name in ("Mul", "Div") and any(prod(sizes[i][0]) == 1 for i in node.input if i in sizes):
-        final = _through_transpose(node.output[0], readers)
-        if final and all(reader.op_type == "MatMul" for reader in final):
-            return "view"  # a scale that runtimes fold into the product
-    if name in _VIEWS:
-        return "view"
-    if name in _SLICES:
-        return "slice"
-    if name in _REDUCTIONS:
-        return "reduction"
-    return "elementwise" if name in _ELEMENTWISE else "operation"
-
-
-def _through_transpose(name: str, readers: dict[str, list[Any]]) -> list[Any]:
-    found = []
-    for reader in readers.get(name, []):
-        found += _through_transpose(reader.output[0], readers) if reader.op_type == "Transpose" else [reader]
-    return found
-
-
-def _flops(node: Any, shapes: list[Shape], shape: Shape) -> int:
-    """Two per multiply-accumulate; `shapes` are those of the inputs, `shape` of the output."""
-    name = node.op_type
-    if name in ("Conv", "ConvInteger"):
-        return 2 * prod(shapes[1][1:]) * prod(shape)
-    if name == "QLinearConv":
-        return 2 * prod(shapes[3][1:]) * prod(shape)
-    if name == "ConvTranspose":
-        return 2 * prod(shapes[1][1:]) * prod(shapes[0])
-    if name == "Gemm":
-        transposed = any(item.name == "transA" and item.i for item in node.attribute)
-        return 2 * shapes[0][0 if transposed else -1] * prod(shape)
-    if name in ("MatMul", "MatMulInteger", "QLinearMatMul"):
-        return 2 * shapes[0][-1] * prod(shape)
-    if name == "Einsum":
-        return _einsum_flops(node, shapes)
-    if name == "Attention":
-        queries, keys = shapes[0][-2], shapes[1][-2]
-        heads = prod(shapes[0][1:-2])
-        return 2 * shapes[0][0] * heads * queries * keys * (shapes[0][-1] + shape[-1])
-    if name in ("LSTM", "GRU", "RNN"):
-        return 2 * prod(shapes[0][:2]) * (prod(shapes[1]) + prod(shapes[2]))
-    return 0
-
-
-def _einsum_flops(node: Any, shapes: list[Shape]) -> int:
-    equation = next(item.s.decode() for item in node.attribute if item.name == "equation")
-    terms = equation.replace(" ", "").split("->")[0].split(",")
-    edges: dict[str, int] = {}
-    for term, shape in zip(terms, shapes, strict=True):
-        letters: Iterable[str] = term.replace("...", "")
-        edges |= zip(letters, shape[len(shape) - len(tuple(letters)) :], strict=False)
-    if len(terms) < 2:
-        return 0
-    return 2 * prod(edges.values())
-
-
-def _layer(node: Any, kind: str) -> str:
-    """Path of the module a node came from where the exporter says so, else the node's own name."""
-    scopes = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), None)
-    if scopes is not None:
-        path = [scope.strip(" '\"") for scope in scopes.strip("[]").split(",")]
-        module = path[-2] if len(path) > 1 else ""
-        leaf = kind not in ("add", "mul", "concat", "attention", "matmul")
-        if module:
-            return module if leaf else f"{module}.{kind}"
-        return kind
-    parts = [part for part in str(node.name).split("/") if part]
-    if not str(node.name).startswith("/") or len(parts) < 1:
-        return str(node.name or node.output[0])
-    scope: list[str] = []
-    for part in parts[:-1]:  # a member of a sequence repeats the sequence's name: /features/features.2
-        if scope and part.startswith(scope[-1] + "."):
-            scope.pop()
-        scope.append(part)
-    module = ".".join(scope)
-    leaf = kind not in ("add", "mul", "concat", "attention", "matmul")
-    return (module if leaf and module else f"{module}.{kind}") if module else kind
 
 
 def _shape(sizes: Sequence[int]) -> Shape:

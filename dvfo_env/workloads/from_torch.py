@@ -17,78 +17,21 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from dvfo_env.errors import ConfigError
 from dvfo_env.workloads.graph import Shape
 from dvfo_env.workloads.merging import Merged, Node, Role, merge
+from dvfo_env.workloads.torch_operators import (
+    DROPOUTS,
+    MANY_OUTPUTS,
+    count_flops,
+    kind_of,
+    layer_of,
+    operator_name,
+    role_of,
+)
 
 INPUT_NAME = "image"
-
-_VIEWS = {
-    *(
-        "view",
-        "_unsafe_view",
-        "reshape",
-        "flatten",
-        "unflatten",
-        "squeeze",
-        "unsqueeze",
-        "permute",
-        "transpose",
-    ),
-    *("t", "contiguous", "clone", "alias", "expand", "detach", "expand_as", "view_as", "movedim", "swapaxes"),
-    *("pad", "constant_pad_nd", "reflection_pad2d"),
-    *("replication_pad2d", "_to_copy", "to", "lift_fresh_copy", "numpy_T", "mT", "adjoint", "unfold"),
-    *("split", "split_with_sizes", "chunk", "unbind", "tensor_split"),
-}
-_DROPOUTS = {"dropout", "dropout_", "feature_dropout", "feature_dropout_", "alpha_dropout", "alpha_dropout_"}
-_SLICES = {"select", "slice", "narrow", "index_select"}
-_REDUCTIONS = {"mean", "sum", "amax", "amin", "var", "std", "var_mean", "prod", "norm", "linalg_vector_norm"}
-_KINDS = {
-    "conv1d": "conv",
-    "conv2d": "conv",
-    "conv3d": "conv",
-    "convolution": "conv",
-    "conv_transpose1d": "conv_transpose",
-    "conv_transpose2d": "conv_transpose",
-    "linear": "linear",
-    "addmm": "linear",
-    "mm": "matmul",
-    "bmm": "matmul",
-    "matmul": "matmul",
-    "einsum": "matmul",
-    "baddbmm": "matmul",
-    "scaled_dot_product_attention": "attention",
-    "batch_norm": "batch_norm",
-    "layer_norm": "layer_norm",
-    "group_norm": "group_norm",
-    "instance_norm": "instance_norm",
-    "rms_norm": "rms_norm",
-    "max_pool1d": "max_pool",
-    "max_pool2d": "max_pool",
-    "max_pool2d_with_indices": "max_pool",
-    "avg_pool1d": "avg_pool",
-    "avg_pool2d": "avg_pool",
-    "adaptive_avg_pool1d": "global_pool",
-    "adaptive_avg_pool2d": "global_pool",
-    "adaptive_max_pool2d": "global_pool",
-    "cat": "concat",
-    "concat": "concat",
-    "stack": "concat",
-    "upsample_nearest2d": "upsample",
-    "upsample_bilinear2d": "upsample",
-    "interpolate": "upsample",
-    "softmax": "softmax",
-    "_softmax": "softmax",
-    "log_softmax": "softmax",
-    "embedding": "embedding",
-    "pixel_shuffle": "pixel_shuffle",
-    "lstm": "lstm",
-    "gru": "gru",
-}
-_MANY_OUTPUTS = {"split", "split_with_sizes", "chunk", "unbind", "tensor_split"}
-_PLAIN_KINDS = {"add": "add", "add_": "add", "mul": "mul", "mul_": "mul", "sub": "sub", "div": "div"}
 
 
 @dataclass(frozen=True)
@@ -178,7 +121,9 @@ def _export(model: torch.nn.Module, example: torch.Tensor) -> fx.GraphModule:
             )
         ):  # torch's own check of the example's shape
             module.graph.erase_node(node)
-        elif node.op == "call_function" and _op_name(node) in _DROPOUTS:  # does nothing in evaluation mode
+        elif (
+            node.op == "call_function" and operator_name(node) in DROPOUTS
+        ):  # does nothing in evaluation mode
             node.replace_all_uses_with(node.args[0])
             module.graph.erase_node(node)
     module.graph.eliminate_dead_code()
@@ -212,7 +157,7 @@ def _replace_in_place(module: fx.GraphModule) -> None:
         if node.op != "call_function" or schema is None or not schema.is_mutable:
             continue
         written = node.args[0]
-        name = _op_name(node)
+        name = operator_name(node)
         if not name.endswith("_") or not isinstance(written, fx.Node) or _shares_memory(written):
             raise ConfigError(f"model: {node.name} ({node.target}) writes into a part of a tensor in place")
         if written.op == "placeholder" or len(written.users) > 1:
@@ -227,7 +172,7 @@ def out_of_place(node: fx.Node) -> Any:
     Raises:
         ConfigError: there is none.
     """
-    packet = getattr(torch.ops.aten, _op_name(node).removesuffix("_"), None)
+    packet = getattr(torch.ops.aten, operator_name(node).removesuffix("_"), None)
     target = getattr(packet, getattr(node.target, "_overloadname", ""), None)
     if target is None:
         raise ConfigError(f"model: {node.name} ({node.target}) writes into its input and cannot do without")
@@ -237,7 +182,7 @@ def out_of_place(node: fx.Node) -> Any:
 def _shares_memory(node: fx.Node) -> bool:
     """Whether something else reads the memory that this tensor looks at."""
     while node.op == "call_function" and (
-        _role(node) in ("view", "slice") or node.target is operator.getitem
+        role_of(node) in ("view", "slice") or node.target is operator.getitem
     ):
         source = node.args[0]
         assert isinstance(source, fx.Node)
@@ -267,7 +212,7 @@ def _nodes(
         if isinstance(value, tuple | list):
             tuples[node.name] = node
             used = {user.args[1] for user in node.users if user.target is operator.getitem}
-            if _op_name(node) not in _MANY_OUTPUTS and used - {0}:
+            if operator_name(node) not in MANY_OUTPUTS and used - {0}:
                 raise ConfigError(
                     f"model: {node.name} ({node.target}) has {len(value)} outputs that are read; "
                     "only operations with one output can be cut around"
@@ -292,14 +237,14 @@ def _node(
     trained: set[str],
     tuples: dict[str, fx.Node],
 ) -> Node:
-    name = _op_name(node)
+    name = operator_name(node)
     if node.target is operator.getitem:
         source = node.args[0]
         assert isinstance(source, fx.Node)
-        role: Role = "slice" if _op_name(source) in _MANY_OUTPUTS else "view"
+        role: Role = "slice" if operator_name(source) in MANY_OUTPUTS else "view"
         shape = _shape(value.shape)
         return Node(node.name, node.name, "slice", role, inputs, shape)
-    kind = _kind(name)
+    kind = kind_of(name)
     weights = [source for source in node.all_input_nodes if source.name in constants]
     sizes = {source: _elements(module, source) for source in weights}
     parameters = sum(size for source, size in sizes.items() if _attributes(source) & trained)
@@ -307,7 +252,7 @@ def _node(
         channels = int(value.shape[1])
         return Node(
             node.name,
-            _layer(node, kind),
+            layer_of(node, kind),
             kind,
             "elementwise",
             inputs,
@@ -318,81 +263,16 @@ def _node(
         )
     return Node(
         node.name,
-        _layer(node, kind),
+        layer_of(node, kind),
         kind,
-        _role(node),
+        role_of(node),
         inputs,
         _shape(value.shape),
-        flops=_flops(node),
+        flops=count_flops(node),
         parameters=parameters,
         weight_elements=sum(size for size in sizes.values() if size > 1),
         bias=kind in ("conv", "linear") and len(weights) > 1,
     )
-
-
-def _op_name(node: fx.Node) -> str:
-    """`conv2d` of `aten.conv2d.default`."""
-    packet = getattr(node.target, "overloadpacket", None)
-    if packet is not None:
-        return str(packet.__name__)
-    return str(getattr(node.target, "__name__", node.target))
-
-
-def _kind(name: str) -> str:
-    return _KINDS.get(name) or _PLAIN_KINDS.get(name) or name.strip("_")
-
-
-def _role(node: fx.Node) -> Role:
-    name = _op_name(node)
-    bare = name.rstrip("_") if name.rstrip("_") else name
-    if name in _VIEWS or bare in _VIEWS:
-        return "view"
-    if name in _SLICES:
-        return "slice"
-    if name in _REDUCTIONS:
-        return "reduction"
-    if _KINDS.get(name) == "softmax":
-        return "elementwise"
-    if name in _KINDS:
-        return "operation"
-    tags = getattr(node.target, "tags", ())
-    if torch.Tag.pointwise in tags:
-        return "elementwise"
-    return "operation"
-
-
-def _layer(node: fx.Node, kind: str) -> str:
-    """Path of the module that runs the node; inside a module of several, its kind is added."""
-    stack = node.meta.get("nn_module_stack") or {}
-    path, owner = next(reversed(stack.values()), ("", ""))
-    owner = owner if isinstance(owner, str) else owner.__module__
-    leaf = (
-        owner.startswith("torch.nn.modules")
-        and kind not in ("attention",)
-        and "activation.Multihead" not in owner
-    )
-    if path and leaf and "container" not in owner:
-        return str(path)
-    return f"{path}.{kind}" if path else kind
-
-
-def _flops(node: fx.Node) -> int:
-    """What torch's counter says for the node alone, two per multiply-accumulate."""
-    if _role(node) in ("view", "slice", "elementwise", "reduction"):
-        return 0
-    args: Any = fx.node.map_arg(node.args, _value)
-    kwargs: Any = fx.node.map_arg(node.kwargs, _value)
-    if _op_name(node) == "scaled_dot_product_attention":
-        query, key, values = args[:3]
-        return int(sdpa_flop_count(query.shape, key.shape, values.shape))  # type: ignore[no-untyped-call]
-    assert callable(node.target)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        node.target(*args, **kwargs)
-    return int(counter.get_total_flops())
-
-
-def _value(node: fx.Node) -> Any:
-    return node.meta["val"]
 
 
 def _attributes(node: fx.Node) -> set[str]:

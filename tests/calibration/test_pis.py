@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dvfo_env.calibration.ncnn_tables import read_ncnn_tables, select_run
-from dvfo_env.calibration.pi.boards import calibrate_pis
+from dvfo_env.calibration.pi.fit import calibrate_pis
 from dvfo_env.calibration.pi.pose import (
     PoseRows,
     fit_cpu_law,

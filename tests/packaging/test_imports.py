@@ -29,6 +29,7 @@ FLOORS = {
 RUNS_MODELS = (
     "workloads/networks/",
     "workloads/from_torch",
+    "workloads/torch_operators",
     "workloads/own",
     "workloads/segments",
     "profiling/",

@@ -16,6 +16,7 @@ from dvfo_env.devices.profile import (
     Trip,
     VoltageCurve,
 )
+from dvfo_env.devices.profile import Mapping as CoreMapping
 from dvfo_env.schema import Coefficient
 
 UNMEASURED = "no measurement in the sources"
@@ -23,6 +24,8 @@ THROTTLE_SOURCE = "raspberrypi/documentation#1348 (cores are throttled from 80 d
 SOFT_LIMIT_SOURCE = "raspberrypi/documentation#970 (3B+: 1.4 to 1.2 GHz at 60 degC, temp_soft_limit)"
 
 Span = tuple[float, float]
+_THREADS = (1, 2, 4)
+_TITLES = {1: "one core", 2: "two cores", 4: "all four cores"}
 
 
 def assumed(value: float, unit: str, span: Span, note: str, source: str = UNMEASURED) -> Coefficient:
@@ -207,3 +210,10 @@ def _a15_voltage(slope: float, slopes: Span) -> VoltageCurve:
             source,
         ),
     )
+
+
+def core_mappings(cluster: str) -> dict[str, CoreMapping]:
+    """One, two or all four cores of the one cluster."""
+    return {
+        f"cpu{n}": CoreMapping(kind="cpu", cluster=cluster, threads=n, title=_TITLES[n]) for n in _THREADS
+    }
