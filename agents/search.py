@@ -55,7 +55,7 @@ SPACE: dict[str, dict[str, list[Any]]] = {
         "tau": [0.01, 0.03],
         "ent_coef": [0.1, 0.2, 0.5],
         "final_ent_coef": [0.001, 0.003, 0.01],
-        "cost_knee": [3.0, 10.0],
+        "cost_knee": [1.0, 2.0, 5.0],
         "net_arch": [[64, 64], [128, 128]],
     },
 }

@@ -17,7 +17,7 @@ VERBS = {
     "evaluate": "judge trained agents and baselines over scenarios and seeds; write the report",
     "scenarios": "list the scenarios with their headroom and the baselines' scores",
     "devices": "list, show or compare device profiles, every coefficient with its evidence",
-    "workloads": "list networks, show the table of cuts of one",
+    "workloads": "list networks, show the table of cuts of one, add your own",
     "profile": "measure this machine: a device profile of its cores, clocks and energy",
     "predict": "latency, power and energy of one operating point",
     "calibrate": "fit device profiles, server profiles and uplink models to raw measurements",
