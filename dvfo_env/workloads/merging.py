@@ -261,12 +261,7 @@ def _operations(
         used.add(name)
         inside = [member.name for member in group.members]
         given = next((n for n in inside if n in read_outside or n in answers), inside[-1])
-        external: dict[str, dict[str, int]] = {}
-        for member in group.members:
-            for read in member.inputs:
-                root = roots[read]
-                if root not in inside:
-                    external.setdefault(root, {})[read] = _elements(read, by_name, inputs)
+        external = _read_from_outside(group, roots, by_name, inputs)
         elements = sum(
             min(_elements(root, by_name, inputs), sum(reads.values())) for root, reads in external.items()
         )
@@ -294,6 +289,20 @@ def _operations(
         tuple(dict.fromkeys(operation_of[roots[name]] for name in outputs)),
         tuple((name, operation_of[roots[name]]) for name in outputs),
     )
+
+
+def _read_from_outside(
+    group: _Group, roots: dict[str, str], by_name: dict[str, Node], inputs: dict[str, Shape]
+) -> dict[str, dict[str, int]]:
+    """Tensors of other groups that this one reads -> what it reads of each -> its elements."""
+    inside = {member.name for member in group.members}
+    external: dict[str, dict[str, int]] = {}
+    for member in group.members:
+        for read in member.inputs:
+            root = roots[read]
+            if root not in inside:
+                external.setdefault(root, {})[read] = _elements(read, by_name, inputs)
+    return external
 
 
 def _elements(name: str, by_name: dict[str, Node], inputs: dict[str, Shape]) -> int:

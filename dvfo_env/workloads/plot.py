@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dvfo_env.errors import ConfigError
 from dvfo_env.workloads.card import WorkloadCard
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _INK, _MUTED, _GRID = "#1f2933", "#7b8794", "#e4e7eb"
 _SENT, _FLOPS, _TRAFFIC = "#0b7285", "#d9480f", "#868e96"
@@ -39,15 +43,33 @@ def plot_workload(
         ConfigError: the file's ending is no picture format, or the file cannot be written.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+    count = len(card.cuts)
+    figure = Figure(figsize=(max(7.5, 2.2 + 0.36 * count), 6.2), layout="constrained", facecolor="white")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.15, 1])
+    _draw_sent(above, card)
+    _draw_done(below, card, head_ms or {})
+    for axes in (above, below):
+        _style(axes, count)
+    figure.suptitle(
+        f"{card.title}: where it can be cut", x=0.012, ha="left", fontsize=12.5, color=_INK, fontweight="bold"
+    )
+    path = Path(file)
+    try:
+        figure.savefig(path, dpi=160)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}".replace("\n", " ")) from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+    return path
+
+
+def _draw_sent(above: Axes, card: WorkloadCard) -> None:
+    """Bytes sent at each cut, a line across for the raw input's, and how many tensors cross."""
+    from matplotlib.ticker import FuncFormatter
 
     cuts = np.arange(len(card.cuts))
     sent = card.elements / 1000
-    traffic = np.concatenate([[0.0], np.cumsum(card.traffic_bytes)])
-    traffic = traffic / (traffic[-1] or 1.0)
-    figure = Figure(figsize=(max(7.5, 2.2 + 0.36 * len(cuts)), 6.2), layout="constrained", facecolor="white")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.15, 1])
-
     smaller = card.elements < card.input_bytes
     colours = [_SENT if less else "#a5c9cf" for less in smaller]
     above.bar(cuts, sent, width=0.66, color=colours, zorder=3)
@@ -58,7 +80,7 @@ def plot_workload(
     above.minorticks_off()
     above.set_ylabel("sent at the cut (8 bit)")
     above.yaxis.set_major_formatter(FuncFormatter(_size))
-    for cut in cuts:
+    for cut in range(len(cuts)):
         if sent[cut]:
             above.annotate(
                 _size(sent[cut], None),
@@ -84,10 +106,18 @@ def plot_workload(
         transform=above.transAxes, ha="right", va="bottom", fontsize=8, color=_MUTED,
     )  # fmt: skip
 
+
+def _draw_done(below: Axes, card: WorkloadCard, head_ms: Mapping[str, Sequence[float]]) -> None:
+    """Share of FLOPs, of memory traffic and of the given times done before each cut."""
+    from matplotlib.ticker import PercentFormatter
+
+    cuts = np.arange(len(card.cuts))
+    traffic = np.concatenate([[0.0], np.cumsum(card.traffic_bytes)])
+    traffic = traffic / (traffic[-1] or 1.0)
     below.fill_between(cuts, card.depth, color=_FLOPS, alpha=0.10, linewidth=0)
     below.plot(cuts, card.depth, color=_FLOPS, linewidth=3, marker="o", markersize=5.5, zorder=4)
     below.plot(cuts, traffic, color=_TRAFFIC, linewidth=1.6, linestyle=(0, (5, 2)), zorder=3)
-    for (label, times), (colour, dashes) in zip((head_ms or {}).items(), _TIMES, strict=False):
+    for (label, times), (colour, dashes) in zip(head_ms.items(), _TIMES, strict=False):
         share = np.asarray(times) / (times[-1] or 1.0)
         title = f"time, {label} (all: {times[-1]:.3g} ms)"
         below.plot(cuts, share, color=colour, linewidth=1.5, linestyle=dashes, label=title, zorder=5)
@@ -113,26 +143,17 @@ def plot_workload(
     )
     below.set_xlim(-0.7, len(cuts) - 0.3)
 
-    for axes in (above, below):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(_GRID)
-        axes.tick_params(colors=_INK, length=0)
-        axes.yaxis.label.set_color(_INK)
-        axes.grid(axis="y", color=_GRID, linewidth=0.8, zorder=0)
-        axes.set_axisbelow(True)
-        for cut in cuts:
-            axes.axvline(cut, color=_GRID, linewidth=0.6, zorder=0)
-    figure.suptitle(
-        f"{card.title}: where it can be cut", x=0.012, ha="left", fontsize=12.5, color=_INK, fontweight="bold"
-    )
-    path = Path(file)
-    try:
-        figure.savefig(path, dpi=160)
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}".replace("\n", " ")) from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
-    return path
+
+def _style(axes: Axes, count: int) -> None:
+    """Quiet frame, and a thin line at each of `count` cuts."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_GRID)
+    axes.tick_params(colors=_INK, length=0)
+    axes.yaxis.label.set_color(_INK)
+    axes.grid(axis="y", color=_GRID, linewidth=0.8, zorder=0)
+    axes.set_axisbelow(True)
+    for cut in range(count):
+        axes.axvline(cut, color=_GRID, linewidth=0.6, zorder=0)
 
 
 def _short(name: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dvfo_env.calibration.own import power as csv_power
 from dvfo_env.calibration.own.board import Board
@@ -75,18 +76,6 @@ def _power_law(
     value = fit.values
     clocks = list(fit.idle_mw)
     at = np.interp(board.mem_mhz or (0.0,), clocks, list(fit.idle_mw.values()))
-    steps = None
-    if board.mem_mhz and len(clocks) > 1:
-        steps = tuple(
-            Coefficient(
-                value=float(level - at[0]),
-                unit="mW",
-                evidence="measured" if mhz in clocks else "fitted",
-                source=source,
-                note="median of the idle rows" if mhz in clocks else "linear between measured memory clocks",
-            )
-            for mhz, level in zip(board.mem_mhz, at, strict=True)
-        )
     core = CorePower(
         core_mw=Coefficient(value=value["core_mw"], unit="mW", **shared),
         reference_mhz=board.cpu_mhz[-1] if board.cpu_mhz else None,
@@ -104,7 +93,7 @@ def _power_law(
     traffic = value.get("traffic")
     terms = PowerTerms(
         base_mw=Coefficient(value=float(at[0]), unit="mW", **measured),
-        mem_idle_mw=steps,
+        mem_idle_mw=_memory_steps(board, clocks, at, source),
         cores={place.cluster: core for place in places.values()},
         gpu=gpu,
         traffic_mw_per_gbs=None
@@ -116,6 +105,24 @@ def _power_law(
         fit=fit_record(len(fit.rows), fit.errors, fit.method, conditions(fit.rows)),
     )
     return PowerLaw(meter=choices.meter, board=terms, cpu_voltage=_cpu_voltage(fit, shared))
+
+
+def _memory_steps(
+    board: Board, clocks: list[float], at: npt.NDArray[np.float64], source: str
+) -> tuple[Coefficient, ...] | None:
+    """What each memory clock adds to the waiting board's power; `at` holds that power at every one (mW)."""
+    if not board.mem_mhz or len(clocks) < 2:
+        return None
+    return tuple(
+        Coefficient(
+            value=float(level - at[0]),
+            unit="mW",
+            evidence="measured" if mhz in clocks else "fitted",
+            source=source,
+            note="median of the idle rows" if mhz in clocks else "linear between measured memory clocks",
+        )
+        for mhz, level in zip(board.mem_mhz, at, strict=True)
+    )
 
 
 def _gpu_voltage(

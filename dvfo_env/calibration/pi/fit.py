@@ -12,8 +12,15 @@ from typing import Any
 
 from dvfo_env.calibration.ncnn_tables import BenchRow, read_ncnn_tables, scaling_fit, select_run, workloads_of
 from dvfo_env.calibration.pi.boards import BOARDS, Board
-from dvfo_env.calibration.pi.latency import clock_law, of_the_twin, pose_fit, time_row, times_by_threads
-from dvfo_env.calibration.pi.parts import board_power, clock_domain, core_mappings, memory_domain
+from dvfo_env.calibration.pi.latency import (
+    clock_law,
+    core_mappings,
+    of_the_twin,
+    pose_fit,
+    time_row,
+    times_by_threads,
+)
+from dvfo_env.calibration.pi.parts import board_power, clock_domain, memory_domain
 from dvfo_env.calibration.pi.pi5 import calibrate_pi5
 from dvfo_env.calibration.pi.pose import (
     PoseLaw,

@@ -9,12 +9,22 @@ from dvfo_env.calibration.ncnn_tables import NEAREST_NETWORKS, BenchRow, network
 from dvfo_env.calibration.pi.boards import Board, TwoCores
 from dvfo_env.calibration.pi.pose import PoseLaw, pose_source
 from dvfo_env.devices.profile import Anchor, ClockLaw, Fit
+from dvfo_env.devices.profile import Mapping as CoreMapping
 from dvfo_env.schema import Coefficient
 
 Runs = Mapping[int, Mapping[str, BenchRow]]
 """Number of threads -> network -> result line."""
+_THREADS = (1, 2, 4)
+_TITLES = {1: "one core", 2: "two cores", 4: "all four cores"}
 _BLIND_SDRAM_GHZ = 1.0
 """Where a law does not depend on the SDRAM clock any value serves."""
+
+
+def core_mappings(cluster: str) -> dict[str, CoreMapping]:
+    """One, two or all four cores of the one cluster."""
+    return {
+        f"cpu{n}": CoreMapping(kind="cpu", cluster=cluster, threads=n, title=_TITLES[n]) for n in _THREADS
+    }
 
 
 def times_by_threads(

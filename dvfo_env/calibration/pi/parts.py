@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dvfo_env.calibration.pi.power import A15_SOURCE, PI5_IDLE_MW, PI5_SOURCE, CoreShare, RailLaw
+from dvfo_env.calibration.pi.power import A15_SOURCE, CoreShare
 from dvfo_env.devices.profile import (
     ClockDomain,
     CorePower,
     Fit,
-    GpuPower,
     PowerLaw,
     PowerTerms,
     ThermalLaw,
     Trip,
     VoltageCurve,
 )
-from dvfo_env.devices.profile import Mapping as CoreMapping
 from dvfo_env.schema import Coefficient
 
 UNMEASURED = "no measurement in the sources"
@@ -24,8 +22,6 @@ THROTTLE_SOURCE = "raspberrypi/documentation#1348 (cores are throttled from 80 d
 SOFT_LIMIT_SOURCE = "raspberrypi/documentation#970 (3B+: 1.4 to 1.2 GHz at 60 degC, temp_soft_limit)"
 
 Span = tuple[float, float]
-_THREADS = (1, 2, 4)
-_TITLES = {1: "one core", 2: "two cores", 4: "all four cores"}
 
 
 def assumed(value: float, unit: str, span: Span, note: str, source: str = UNMEASURED) -> Coefficient:
@@ -96,79 +92,6 @@ def board_power(cluster: str, powers: CorePowers, share: CoreShare, slope: float
     return PowerLaw(meter="none", board=terms, cpu_voltage=_a15_voltage(slope, slopes))
 
 
-def pi5_power(cluster: str, litert: RailLaw, others: list[RailLaw], share: CoreShare) -> PowerLaw:
-    """Power of the Pi 5: its core rail measured with one busy core, the rest of the board assumed."""
-    one = 1000.0 * litert.watts
-    spread = [1000.0 * law.watts for law in (litert, *others)]
-    low, high = min(spread) / one, max(spread) / one
-    core, cluster_mw = one * (1.0 - share.cluster_share), one * share.cluster_share
-    split = (
-        f"one busy core: {one:.0f} mW measured (LiteRT; range: the other runtimes);"
-        f" {100 * share.cluster_share:.0f} % of it the cluster's: an A15's split, so more cores are assumed"
-    )
-    rail_fit = Fit(
-        points=litert.points,
-        conditions="core rail above idle, one thread at 2.4 GHz, LiteRT, NAS-Bench-201 networks",
-        error_percent=litert.error_percent,
-        holdout_error_percent=litert.holdout_error_percent,
-        holdout_worst_percent=litert.holdout_worst_percent,
-        holdout_method="each of three tasks (input sizes) left out in turn",
-    )
-    gpu_note = "the VideoCore VII alone was timed, not metered; between one and three busy cores"
-    rails = PowerTerms(
-        base_mw=Coefficient(
-            value=PI5_IDLE_MW,
-            unit="mW",
-            evidence="measured",
-            source=PI5_SOURCE,
-            note="idle power of the core rail as its authors state it",
-        ),
-        cores={
-            cluster: CorePower(
-                core_mw=Coefficient(
-                    value=round(core, 1),
-                    unit="mW",
-                    evidence="fitted",
-                    source=f"{PI5_SOURCE}; split: {A15_SOURCE}",
-                    error_percent=litert.error_percent,
-                    holdout_error_percent=litert.holdout_error_percent,
-                    range=(round(core * low, 1), round(core * high, 1)),
-                    note=split,
-                ),
-                cluster_mw=assumed(
-                    round(cluster_mw, 1),
-                    "mW",
-                    (round(cluster_mw * low, 1), round(cluster_mw * high, 1)),
-                    split,
-                    f"{PI5_SOURCE}; split: {A15_SOURCE}",
-                ),
-            )
-        },
-        gpu=GpuPower(busy_mw=assumed(2000.0, "mW", (1000.0, 4500.0), gpu_note)),
-        fit=rail_fit,
-    )
-    loss = 1.0 / 0.85
-    supply = "core rail divided by 0.85 for the regulator; range: 0.95 to 0.7, and the other runtimes"
-
-    def at_input(value: float) -> Coefficient:
-        span = (round(value * low / 0.95, 1), round(value * high / 0.7, 1))
-        return assumed(round(value * loss, 1), "mW", span, supply, PI5_SOURCE)
-
-    board = PowerTerms(
-        base_mw=assumed(
-            3000.0, "mW", (2400.0, 4000.0), "a Pi 4's 2.4 W and a larger SoC; owners' readings: 2.4 to 4 W"
-        ),
-        cores={cluster: CorePower(core_mw=at_input(core), cluster_mw=at_input(cluster_mw))},
-        gpu=GpuPower(busy_mw=assumed(2350.0, "mW", (1050.0, 6400.0), f"{gpu_note}; divided by 0.85")),
-        fit=Fit(
-            points=litert.points,
-            conditions="core rail measured with one busy core; regulator and rest of the board assumed",
-            holdout_method="",
-        ),
-    )
-    return PowerLaw(meter="core rail", board=board, rails=rails)
-
-
 def thermal(
     resistance: float, resistance_range: Span, resistance_note: str, start_c: float, trips: tuple[Trip, ...]
 ) -> ThermalLaw:
@@ -210,10 +133,3 @@ def _a15_voltage(slope: float, slopes: Span) -> VoltageCurve:
             source,
         ),
     )
-
-
-def core_mappings(cluster: str) -> dict[str, CoreMapping]:
-    """One, two or all four cores of the one cluster."""
-    return {
-        f"cpu{n}": CoreMapping(kind="cpu", cluster=cluster, threads=n, title=_TITLES[n]) for n in _THREADS
-    }
