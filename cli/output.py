@@ -123,3 +123,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def exact(value: object) -> object:
+    """A clock with all its digits: one has to type it."""
+    return f"{value:.10g}" if isinstance(value, float) else value

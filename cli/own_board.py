@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dvfo_cli.output import print_json, print_note, print_table
+from dvfo_cli.output import exact, print_json, print_note, print_table
 from dvfo_cli.profile_output import add_output, show, write_profile
 
 LATENCY_ONLY = "latency only: nothing says its power; scenarios that weigh energy refuse the profile"
@@ -221,11 +221,6 @@ def _board(arguments: argparse.Namespace) -> tuple[Any, str]:
     data = base.model_dump() | given
     data["cores"] = {**data["cores"], **cores}
     return parse_record(data, Board, "command line"), f"given: {arguments.clocks or 'on the command line'}"
-
-
-def exact(value: object) -> object:
-    """A clock with all its digits: one has to type it."""
-    return f"{value:.10g}" if isinstance(value, float) else value
 
 
 def _mapping(text: str) -> tuple[str, int]:

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dvfo_cli.output import print_json, print_note, print_table
-from dvfo_cli.own_board import exact
+from dvfo_cli.output import exact, print_json, print_note, print_table
 
 KINDS = ("benchncnn", "trtexec", "jetson-benchmarks", "tflite", "tegrastats")
 
