@@ -14,7 +14,7 @@ from dvfo_env.scenario import Scenario, load_scenario
 from dvfo_env.simulator import TRAINING_BANK_SEED, Simulator
 from dvfo_env.spaces import ActionView, observation_space, reward_space
 from dvfo_env.state import ACCURACY_LOST, CPU_INDEX, ENERGY_MJ, GPU_INDEX, LATENCY_MS, MEM_INDEX, OUTCOME
-from dvfo_env.tables import ACTION_PARTS, CPU, GPU, MEM, CostTables, compile_scenario
+from dvfo_env.tables import ACTION_PARTS, CPU, GPU, MEM, RATE, CostTables, compile_scenario
 
 
 def _feature_table() -> str:
@@ -155,7 +155,7 @@ class DVFOEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         rate = self.simulator.bank[
             (int(state["offset"]) + int(state["now_ms"] / self.tables.uplink.step_ms))
             % len(self.simulator.bank),
-            0,
+            RATE,
         ]
         action = self.tables.describe_action(in_force)
         return {

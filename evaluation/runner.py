@@ -24,7 +24,7 @@ from dvfo_env.state import (
     MEM_INDEX,
     TIMED_OUT,
 )
-from dvfo_env.tables import ACTION_PARTS, CUT, LEVEL, CostTables
+from dvfo_env.tables import ACTION_PARTS, CUT, LEVEL, RATE, CostTables
 
 #: Held-out episodes per evaluation unless asked otherwise.
 DEFAULT_SEEDS = 128
@@ -194,7 +194,7 @@ def _moments(simulator: Simulator, traced: list[tuple[NDArray[np.generic], ...]]
     )
     step_ms = float(simulator.tables.params[0]["bank_step_ms"])
     sample = (states["offset"] + (states["now_ms"] / step_ms).astype(np.int64)) % len(simulator.bank)
-    rate_mbps = simulator.bank[sample, 0].astype(np.float64)
+    rate_mbps = simulator.bank[sample, RATE].astype(np.float64)
     return Moments(episode, states["arrival_ms"], rate_mbps, latency_ms, action, clocks)
 
 

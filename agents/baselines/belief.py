@@ -13,7 +13,7 @@ from dvfo_agents.baselines.search import make_space, search
 from dvfo_env.observation import SILENCE_MS, index_of, rate_mbps, rtt_ms, server_factor, temperature_c
 from dvfo_env.simulator import TRAINING_BANK_SEED
 from dvfo_env.state import STATE
-from dvfo_env.tables import CPU, CUT, GPU, LEVEL, MEM, CostTables
+from dvfo_env.tables import CPU, CUT, GPU, LEVEL, LOAD, MEM, RATE, RTT, CostTables
 
 _COLUMN = {
     name: index_of(name)
@@ -153,10 +153,10 @@ class BankStatistics:
         p = tables.params[0]
         bank = tables.bank(TRAINING_BANK_SEED).astype(np.float64)
         step_ms = float(p["bank_step_ms"])
-        self.rtt_ms = _Regression(bank[:, 1], step_ms)
-        self.server_factor = _Regression(bank[:, 2], step_ms)
+        self.rtt_ms = _Regression(bank[:, RTT], step_ms)
+        self.server_factor = _Regression(bank[:, LOAD], step_ms)
         kilobit = payload_share * typical_kilobit(tables)
-        transfers = _Transfers(bank[:, 0], step_ms, kilobit, float(p["offload_timeout_ms"]))
+        transfers = _Transfers(bank[:, RATE], step_ms, kilobit, float(p["offload_timeout_ms"]))
         period_ms = min(float(p["period_ms"]), transfers.end_ms / 40.0)
         lags_ms = np.minimum(_LAGS_MS, transfers.end_ms / 4.0)
         first_ms = len(_SMOOTHING) * period_ms
@@ -216,9 +216,9 @@ class Belief:
         """Equally likely worlds float32 [N, worlds, 4] for observations float32 [N, OBSERVATION_SIZE]."""
         silent_ms = silence_ms(observations)
         out = np.zeros((len(observations), len(self.quantiles), 4), dtype=np.float32)
-        out[:, :, 0] = np.exp2(self._rates_log2(observations, silent_ms))
-        out[:, :, 1] = self._rtt.later(rtt_ms(observations[:, _COLUMN["rtt"]]), silent_ms)[:, None]
-        out[:, :, 2] = self._factor.later(
+        out[:, :, RATE] = np.exp2(self._rates_log2(observations, silent_ms))
+        out[:, :, RTT] = self._rtt.later(rtt_ms(observations[:, _COLUMN["rtt"]]), silent_ms)[:, None]
+        out[:, :, LOAD] = self._factor.later(
             server_factor(observations[:, _COLUMN["server_factor"]]), silent_ms
         )[:, None]
         return out

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from dvfo_agents.baselines.belief import BankStatistics, Belief, silence_ms, states_of
 from dvfo_agents.baselines.search import make_space, search
 from dvfo_agents.baselines.tuning import training_cost
-from dvfo_env.tables import LEVEL, CostTables
+from dvfo_env.tables import LEVEL, RATE, CostTables
 
 _FORGET_MS = (1000.0, 250.0, 4000.0, np.inf)
 
@@ -60,7 +60,7 @@ class Neurosurgeon:
         actions = np.repeat(self._start[None], len(observations), axis=0)
         states = states_of(self._tables, observations)
         worlds = self._belief.worlds(observations)
-        worlds[silence_ms(observations) > self.forget_ms, :, 0] = np.exp2(self._belief.marginal_log2)
+        worlds[silence_ms(observations) > self.forget_ms, :, RATE] = np.exp2(self._belief.marginal_log2)
         search(self._tables, self._space, states, worlds, actions)
         return actions
 

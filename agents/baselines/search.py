@@ -26,7 +26,7 @@ from dvfo_env.compiled import inline_kernel, kernel
 from dvfo_env.dynamics import capped, run_head
 from dvfo_env.oracle.clairvoyant import remainder_floor
 from dvfo_env.state import OUTCOME
-from dvfo_env.tables import CPU, CUT, GPU, LEVEL, MAPPING, MEM, CostTables
+from dvfo_env.tables import CPU, CUT, GPU, LEVEL, MAPPING, MEM, RATE, CostTables
 
 #: Step of the one-sample worlds [ms]: longer than anything lasts, so that rates are constant.
 _FOREVER_MS = 1e15
@@ -198,7 +198,7 @@ def _search_one(
     waited = latency_weight * (s.now_ms - s.arrival_ms)
     for w in range(worlds.shape[0]):
         s.offset = w
-        remainder_floor(send, tail_ms, p, worlds, s, cpu_ghz[-1], wait_mw, worlds[w, 0], one)
+        remainder_floor(send, tail_ms, p, worlds, s, cpu_ghz[-1], wait_mw, worlds[w, RATE], one)
         for k in range(last):
             for z in levels:
                 crude[k, z] = one[k, z] / worlds.shape[0] + (crude[k, z] if w > 0 else 0.0)
@@ -269,7 +269,7 @@ def search(
         space: which actions to search.
         states: STATE [N]; time is counted from the request's arrival (`arrival_ms` 0). `offset` is
             overwritten.
-        worlds: float32 [N, W, 4], equally likely: rate_mbps, rtt_ms, server factor, unused.
+        worlds: float32 [N, W, 4], equally likely, columns as in a bank; RATE_LOG2 is not read.
         actions: int64 [N, parts]; legal actions of `space` to begin with, overwritten by the best ones.
         queue_share: how much of what the backlog costs later requests counts as cost of this one.
 

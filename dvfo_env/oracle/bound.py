@@ -30,7 +30,7 @@ from dvfo_env.dynamics import begin_episode, drop_cost, gap_ms, transfer, wrappe
 from dvfo_env.oracle.clairvoyant import best_rate, remainder_floor
 from dvfo_env.simulator import TRAINING_BANK_SEED, stream_of_seed
 from dvfo_env.state import STATE
-from dvfo_env.tables import CostTables
+from dvfo_env.tables import LOAD, RATE, RTT, CostTables
 
 
 @inline_kernel()  # type: ignore[untyped-decorator]
@@ -65,7 +65,7 @@ def send_floor(
         # a transfer that ends at this sample, found backwards
         left, at = kilobit, step - 1
         while at >= 0 and edge_ms - at * step_ms <= limit_ms + step_ms:
-            moved = bank[wrapped(offset + at, bank.shape[0]), 0] * step_ms
+            moved = bank[wrapped(offset + at, bank.shape[0]), RATE] * step_ms
             if moved >= left:
                 begin_ms = (at + 1) * step_ms - left / (moved / step_ms)
                 if begin_ms >= earliest_ms:
@@ -136,8 +136,8 @@ def request_bound(
                                 continue
                             encode_ms = send[cut, z, 1] / cpu_ghz[c]
                             away_ms = (
-                                bank[arrived, 1]
-                                + tail_ms[cut] * bank[arrived, 2]
+                                bank[arrived, RTT]
+                                + tail_ms[cut] * bank[arrived, LOAD]
                                 + send[cut, z, 2]
                                 + p.answer_ms
                             )

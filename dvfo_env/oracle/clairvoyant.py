@@ -24,7 +24,7 @@ from dvfo_env.compiled import inline_kernel, kernel
 from dvfo_env.dynamics import capped, outcome, run_head, wrapped
 from dvfo_env.simulator import Simulator
 from dvfo_env.state import OUTCOME
-from dvfo_env.tables import CPU, CUT, GPU, LEVEL, MAPPING, MEM
+from dvfo_env.tables import CPU, CUT, GPU, LEVEL, LOAD, MAPPING, MEM, RATE, RTT
 
 _SLACK = 1e-9  # costs are float64; a tie broken either way costs the same
 
@@ -34,7 +34,7 @@ def best_rate(bank: Any, offset: int, step_ms: float, start_ms: float, end_ms: f
     """Highest rate of the bank, Mbit/s, between two wall times."""
     best = 0.0
     for step in range(int(start_ms / step_ms), int(end_ms / step_ms) + 1):
-        best = max(best, bank[wrapped(offset + step, bank.shape[0]), 0])
+        best = max(best, bank[wrapped(offset + step, bank.shape[0]), RATE])
     return best
 
 
@@ -60,8 +60,8 @@ def remainder_floor(
     for cut in range(send.shape[0] - 1):
         for level in range(send.shape[1]):
             encode_ms = send[cut, level, 1] / cpu_ghz_max
-            server_ms = tail_ms[cut] * bank[arrived, 2] + send[cut, level, 2]
-            away_ms = bank[arrived, 1] + server_ms + p.answer_ms
+            server_ms = tail_ms[cut] * bank[arrived, LOAD] + send[cut, level, 2]
+            away_ms = bank[arrived, RTT] + server_ms + p.answer_ms
             floor = given_up
             if rate > 0.0:
                 send_ms = send[cut, level, 0] / rate
