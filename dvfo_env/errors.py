@@ -5,6 +5,7 @@
     ├── MeasurementError   raw measurements cannot be read, or are too few or degenerate to fit
     ├── TraceError         a bandwidth trace has gaps, negative rates, or no samples
     ├── ActionError        an action is NaN, out of range or of the wrong shape
+    ├── CodecError         bytes are malformed or do not fit their calibration, or a coder's package is missing
     ├── CheckpointError    a run folder or checkpoint is missing, torn or of another format
     └── ResultsError       a results file cannot be read or does not replay
 
@@ -32,6 +33,10 @@ class TraceError(DvfoError):
 
 class ActionError(DvfoError):
     """Raised when an action is not finite, out of range or of the wrong shape."""
+
+
+class CodecError(DvfoError):
+    """Raised when an encoded frame is malformed, does not fit its calibration, or a coder's package is missing."""
 
 
 class CheckpointError(DvfoError):
