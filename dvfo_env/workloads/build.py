@@ -50,6 +50,8 @@ def build_card(graph: Graph, every_cut: bool = False, max_cuts: int = MAX_CUTS) 
                 quantity=figure.quantity,
                 computed=round(graph.quantity(figure.quantity), 6),
                 published=figure.value,
+                last_digit=figure.last_digit,
+                also_counted=figure.also_counts or None,
                 source=figure.source,
                 note=figure.note,
             )

@@ -80,13 +80,25 @@ class Segment(Record):
 
 
 class Check(Record):
-    """A count of ours beside the figure somebody else has published for the network."""
+    """A count of ours beside the figure somebody else has published for the network.
+
+    `last_digit` is one unit of the published figure's last digit; `also_counted` is what its publisher counts
+    and we do not (the note says what).
+    """
 
     quantity: Quantity
     computed: float
     published: float
+    last_digit: float = Field(gt=0.0)
+    also_counted: float | None = None
     source: str
     note: str | None = None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether ours, with what the publisher also counts, rounds to the published figure."""
+        computed = self.computed + (self.also_counted or 0.0)
+        return abs(computed - self.published) <= 0.5 * self.last_digit * (1.0 + 1e-9)
 
 
 class WorkloadCard(Record):

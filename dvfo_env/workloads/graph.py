@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from math import prod
 from typing import Literal
@@ -66,12 +67,31 @@ class Operation:
 
 @dataclass(frozen=True)
 class PublishedFigure:
-    """One figure somebody else has published for the same network, to check ours against."""
+    """One figure somebody else has published for the same network, to check ours against.
+
+    Attributes:
+        quantity: what is counted.
+        printed: the figure with the digits it was printed with (`2.4195`, `18.9e6`): ours must round to it.
+        source, note: where it stands, and what differs.
+        also_counts: what the publisher counts and we do not, added to ours before the two are compared.
+    """
 
     quantity: Quantity
-    value: float
+    printed: str
     source: str
     note: str | None = None
+    also_counts: float = 0.0
+
+    @property
+    def value(self) -> float:
+        """The figure as a number."""
+        return float(self.printed)
+
+    @property
+    def last_digit(self) -> float:
+        """What one unit of its last printed digit is worth."""
+        exponent = Decimal(self.printed).as_tuple().exponent
+        return float(Decimal(1).scaleb(int(exponent)))
 
 
 @dataclass(frozen=True)

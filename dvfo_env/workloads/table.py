@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,21 @@ def markdown_table(card: WorkloadCard) -> str:
         )
         lines.append(_line(cells))
     return f"### {card.title}: `{card.name}`\n\n" + "\n".join(lines) + "\n"
+
+
+def checks_markdown() -> str:
+    """Our counts of the shipped workloads beside the published ones, as `docs/workloads.md` has them."""
+    header = ("workload", "figure", "computed", "also counted there", "published", "source")
+    lines = [_line(header), _line(["---", "---", "--:", "--:", "--:", "---"])]
+    for name in shipped_workloads():
+        for check in load_workload(name).checks:
+            digits = max(0, -Decimal(str(check.last_digit)).adjusted())
+            source = f"{check.source} ({check.note})" if check.note else check.source
+            more = digits + 1 if digits else 0
+            also = "" if check.also_counted is None else f"{check.also_counted:.{more}f}"
+            figures = f"{check.computed:,.{more}f}", also, f"{check.published:,.{digits}f}"
+            lines.append(_line((name, check.quantity, *figures, source)))
+    return "\n".join(lines) + "\n"
 
 
 def print_markdown() -> None:

@@ -61,11 +61,11 @@ _TIMM = (
 _OMZ = "openvinotoolkit/open_model_zoo, models/public/quartznet-15x5-en/README.md"
 
 
-def _torchvision(file: str, weights: str, gmac: float, parameters: int) -> tuple[PublishedFigure, ...]:
+def _torchvision(file: str, weights: str, gmac: str, parameters: int) -> tuple[PublishedFigure, ...]:
     source = f"{_VISION}{file}, {weights}"
     return (
         PublishedFigure("gmac", gmac, f"{source} (_ops)"),
-        PublishedFigure("parameters", parameters, f"{source} (num_params)"),
+        PublishedFigure("parameters", str(parameters), f"{source} (num_params)"),
     )
 
 
@@ -76,7 +76,7 @@ def _resnet_layer(layer: str) -> str:
 _RESNET_BLOCKS = {"maxpool|avgpool|fc": r"\g<0>", r"(layer\d\.\d+)\.add": r"\1"}
 
 
-def _resnet(depth: int, gmac: float, parameters: int, weights: str = "IMAGENET1K_V1") -> Network:
+def _resnet(depth: int, gmac: str, parameters: int, weights: str = "IMAGENET1K_V1") -> Network:
     version = " v1.5" if depth >= 50 else ""
     return Network(
         name=f"resnet{depth}",
@@ -107,7 +107,7 @@ def _vgg_layers(convolutions: tuple[int, ...]) -> Callable[[str], str]:
     return lambda layer: names.get(layer, layer)
 
 
-def _vgg(depth: int, configuration: str, convolutions: tuple[int, ...], gmac: float, count: int) -> Network:
+def _vgg(depth: int, configuration: str, convolutions: tuple[int, ...], gmac: str, count: int) -> Network:
     inner = "|".join(
         f"conv{stage}_{number}"
         for stage, last in enumerate(convolutions, start=1)
@@ -172,7 +172,7 @@ _NETWORKS = (
         },
         answer_bytes=_SCORES[0],
         answer_note=_SCORES[1],
-        published=_torchvision("mobilenetv2.py", "MobileNet_V2_Weights", 0.301, 3_504_872),
+        published=_torchvision("mobilenetv2.py", "MobileNet_V2_Weights", "0.301", 3_504_872),
     ),
     Network(
         name="efficientnet-b0",
@@ -188,13 +188,15 @@ _NETWORKS = (
         },
         answer_bytes=_SCORES[0],
         answer_note=_SCORES[1],
-        published=_torchvision("efficientnet.py", "EfficientNet_B0_Weights.IMAGENET1K_V1", 0.386, 5_288_548),
+        published=_torchvision(
+            "efficientnet.py", "EfficientNet_B0_Weights.IMAGENET1K_V1", "0.386", 5_288_548
+        ),
     ),
-    _resnet(18, 1.814, 11_689_512),
-    _resnet(50, 4.089, 25_557_032),
-    _resnet(152, 11.514, 60_192_808),
-    _vgg(16, "D", (2, 2, 3, 3, 3), 15.47, 138_357_544),
-    _vgg(19, "E", (2, 2, 4, 4, 4), 19.632, 143_667_240),
+    _resnet(18, "1.814", 11_689_512),
+    _resnet(50, "4.089", 25_557_032),
+    _resnet(152, "11.514", 60_192_808),
+    _vgg(16, "D", (2, 2, 3, 3, 3), "15.47", 138_357_544),
+    _vgg(19, "E", (2, 2, 4, 4, 4), "19.632", 143_667_240),
     Network(
         name="inception-v3",
         title="Inception-v3 (299 x 299, 1000 classes)",
@@ -208,10 +210,10 @@ _NETWORKS = (
         answer_bytes=_SCORES[0],
         answer_note=_SCORES[1],
         published=(
-            PublishedFigure("gmac", 5.713, f"{_VISION}inception.py, Inception_V3_Weights (_ops)"),
+            PublishedFigure("gmac", "5.713", f"{_VISION}inception.py, Inception_V3_Weights (_ops)"),
             PublishedFigure(
                 "parameters",
-                27_161_264 - 3_326_696,
+                str(27_161_264 - 3_326_696),
                 f"{_VISION}inception.py, Inception_V3_Weights (num_params)",
                 "without the 3,326,696 of the auxiliary head, which inference does not run",
             ),
@@ -229,9 +231,13 @@ _NETWORKS = (
         answer_note="assumed: all 1001 class scores in fp32",
         published=(
             PublishedFigure(
-                "gmac", 12.28, _TIMM, "1000 classes; counts batch norm, too: 2 x 15.09 M outputs = 0.030"
+                "gmac",
+                "12.28",
+                _TIMM,
+                "1000 classes; counts batch norm, too: 2 x 15.09 M outputs",
+                also_counts=0.030,
             ),
-            PublishedFigure("parameters", 42_680_000, _TIMM, "1000 classes"),
+            PublishedFigure("parameters", "42.68e6", _TIMM, "1000 classes"),
         ),
         layer=_scope,
     ),
@@ -250,7 +256,9 @@ _NETWORKS = (
         },
         answer_bytes=_SCORES[0],
         answer_note=_SCORES[1],
-        published=_torchvision("vision_transformer.py", "ViT_B_16_Weights.IMAGENET1K_V1", 17.564, 86_567_656),
+        published=_torchvision(
+            "vision_transformer.py", "ViT_B_16_Weights.IMAGENET1K_V1", "17.564", 86_567_656
+        ),
     ),
     Network(
         name="squeezenet",
@@ -264,7 +272,7 @@ _NETWORKS = (
         },
         answer_bytes=_SCORES[0],
         answer_note=_SCORES[1],
-        published=_torchvision("squeezenet.py", "SqueezeNet1_1_Weights", 0.349, 1_235_496),
+        published=_torchvision("squeezenet.py", "SqueezeNet1_1_Weights", "0.349", 1_235_496),
     ),
     Network(
         name="yolov3-tiny",
@@ -278,13 +286,14 @@ _NETWORKS = (
         published=(
             PublishedFigure(
                 "gflop",
-                5.571,
+                "5.571",
                 "AlexeyAB/darknet, 'Total BFLOPS' printed at start-up",
-                "counts pooling, too: 0.006",
+                "counts pooling, too: 4 for each of 1.43 M outputs",
+                also_counts=0.0057,
             ),
             PublishedFigure(
                 "parameters_and_statistics",
-                8_858_734,
+                "8858734",
                 "pjreddie/darknet, yolov3-tiny.weights: (35,434,956 - 20) bytes / 4",
             ),
         ),
@@ -306,9 +315,14 @@ _NETWORKS = (
         answer_note="assumed: 64 steps of 29 log-probabilities in fp32",
         published=(
             PublishedFigure(
-                "gflop", 2.4195, _OMZ, "0.0071 more than ours; 7.0 M for batch norm and ReLU would explain it"
+                "gflop",
+                "2.4195",
+                _OMZ,
+                "counts ReLU (2 an output), bias and addition (1), log-softmax (6), too, by "
+                "openvinotoolkit/model_analyzer, layer_provider.py",
+                also_counts=0.007042,
             ),
-            PublishedFigure("parameters", 18_900_000, "Kriman et al. 2019, arXiv 1910.10261, table 2"),
+            PublishedFigure("parameters", "18.9e6", "Kriman et al. 2019, arXiv 1910.10261, table 2"),
         ),
         input_name="features",
     ),
