@@ -1,7 +1,7 @@
 """Accuracy of compressed features: what was measured, and the images and networks it was measured with.
 
-The tables (`table`, `levels`, `assumed`) are all that the environment reads, and need numpy and pydantic alone;
-`datasets`, `models`, `importance` and `measuring` make them, with torch.
+The tables (`table`, `levels`, `assumed`) are all that the environment reads, and need numpy and pydantic
+alone; `datasets`, `models`, `importance` and `measuring` make them, with torch.
 """
 
 from dvfo_env.accuracy.table import (

@@ -1,7 +1,7 @@
-"""The accuracy table: what each setting of each encoder costs at each cut of one network, on one set of images.
+"""The accuracy table: what each setting of each encoder costs at each cut of a network, on one set of images.
 
 A table is data, measured by `dvfo accuracy measure` or, where nobody has weights, derived from measured ones
-and labelled assumed (`assumed.py`). It is JSON with one list per column, so that thousands of settings load in
+and labelled assumed (`assumed.py`). It is JSON with one list per column: thousands of settings load in
 milliseconds. Exit and task are columns of their own: a network with early exits or several heads fills more
 rows of the same file.
 """
@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from dvfo_env.errors import ConfigError
 from dvfo_env.schema import Evidence, Record, parse_record
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 _FOLDER = Path(__file__).parent / "tables"
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -91,8 +91,8 @@ class Difficulty(Record):
 class Row(NamedTuple):
     """One setting at one cut.
 
-    `codec` is its full name (`int4-keep1/4-zstd`, `jpeg-q75`); `ranking` how channels were chosen, empty where
-    all are kept. Bytes are those of whole frames, header included. `lost_points` is the accuracy of the
+    `codec` is its full name (`int4-keep1/4-zstd`, `jpeg-q75`); `ranking` how channels were chosen, empty
+    where all are kept. Bytes are those of whole frames, header included. `lost_points` is the accuracy of the
     uncompressed network minus this setting's on the same images, in points; below zero where compression
     happens to help. `lost_by_class` holds the same for each class of difficulty, hardest first. Intervals are
     95 %. Times are for one image on one core of the table's machine.
