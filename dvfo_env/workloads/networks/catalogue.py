@@ -58,6 +58,7 @@ _VISION = "pytorch/vision, torchvision/models/"
 _TIMM = (
     "huggingface/pytorch-image-models, results/benchmark-infer-amp-nchw-pt110-cu113-rtx3090.csv, inception_v4"
 )
+_TIMM_LITE0 = _TIMM.replace("inception_v4", "efficientnet_lite0")
 _OMZ = "openvinotoolkit/open_model_zoo, models/public/quartznet-15x5-en/README.md"
 
 
@@ -153,6 +154,26 @@ def _bare(layer: str) -> str:
     return layer.removesuffix(".conv")
 
 
+def _demo_layer(layer: str) -> str:
+    """Without the place of a convolution before its batch norm and activation."""
+    return layer.removesuffix(".0")
+
+
+def _demo(family: str, blocks: dict[str, str], parameters: int, sum_by_hand: str) -> Network:
+    return Network(
+        name=f"demo-{family.lower()}",
+        title=f"Demo {family} (28 x 28, 10 classes)",
+        source=f"own: small, in the manner of {family}, for Fashion-MNIST",
+        definition=f"demo:demo_{family.lower()}",
+        input_shape=(1, 28, 28),
+        blocks=blocks,
+        answer_bytes=40,
+        answer_note="assumed: all 10 class scores in fp32",
+        published=(PublishedFigure("parameters", str(parameters), f"summed by hand: {sum_by_hand}"),),
+        layer=_demo_layer,
+    )
+
+
 def _yolo_layer(layer: str) -> str:
     return "route_20" if layer == "concat" else _bare(layer)
 
@@ -191,6 +212,34 @@ _NETWORKS = (
         published=_torchvision(
             "efficientnet.py", "EfficientNet_B0_Weights.IMAGENET1K_V1", "0.386", 5_288_548
         ),
+    ),
+    Network(
+        name="efficientnet-lite0",
+        title="EfficientNet-Lite0 (224 x 224, 1000 classes)",
+        source="Tan and Le 2019, arXiv 1905.11946, table 1, without squeeze and excitation: tensorflow/tpu, "
+        "models/official/efficientnet/lite",
+        definition="efficientnet_lite0:efficientnet_lite0",
+        input_shape=(3, 224, 224),
+        blocks={
+            r"(blocks\.\d+)\.(project_conv|add)": r"\1",
+            "conv_stem": "stem",
+            "conv_head": "head",
+            "avg_pooling": "avgpool",
+            "fc": "fc",
+        },
+        answer_bytes=_SCORES[0],
+        answer_note=_SCORES[1],
+        published=(
+            PublishedFigure(
+                "gmac",
+                "0.40",
+                _TIMM_LITE0,
+                "counts batch norm, too: 2 x 6.74 M outputs",
+                also_counts=2 * 6.74e6 / 1e9,
+            ),
+            PublishedFigure("parameters", "4.65e6", _TIMM_LITE0),
+        ),
+        layer=lambda layer: layer.removeprefix("_").replace("._", "."),
     ),
     _resnet(18, "1.814", 11_689_512),
     _resnet(50, "4.089", 25_557_032),
@@ -325,6 +374,25 @@ _NETWORKS = (
             PublishedFigure("parameters", "18.9e6", "Kriman et al. 2019, arXiv 1910.10261, table 2"),
         ),
         input_name="features",
+    ),
+    _demo(
+        "VGG",
+        {r"features\.\d+|avgpool|classifier": r"\g<0>"},
+        137_674,
+        "9 (32 + 32^2 + 32x48 + 48^2 + 48x80 + 80^2) + 2 (2x32 + 2x48 + 2x80) + 810",
+    ),
+    _demo(
+        "ResNet",
+        {r"(layer\d)\.add": r"\1", "conv1|avgpool|fc": r"\g<0>"},
+        77_754,
+        "9 (16 + 2x16^2 + 16x32 + 32^2 + 32x64 + 64^2) + 16x32 + 32x64 + 2 (3x16 + 3x32 + 3x64) + 650",
+    ),
+    _demo(
+        "MobileNet",
+        {r"(blocks\.\d)\.(project|add)": r"\1", "stem|head|avgpool|classifier": r"\g<0>"},
+        41_530,
+        "9 (16 + 2x64 + 2x96 + 160) + 3x16x64 + 64x24 + 3x24x96 + 96x40 + 2x40x160 + 40x128 "
+        "+ 2 (2x16 + 4x64 + 2x24 + 4x96 + 2x40 + 2x160 + 128) + 1290",
     ),
 )
 
