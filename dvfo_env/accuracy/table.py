@@ -49,10 +49,15 @@ class DataSource(Record):
 
 
 class Machine(Record):
-    """Where encoding and decoding were timed, on one core."""
+    """Where encoding and decoding were timed, on one core.
+
+    `reference_encode_ms` is the time of the reference encoding (`codecs.reference`) there: a device that
+    takes twice as long for it is charged twice the table's encoding times.
+    """
 
     cpu: str
     software: str
+    reference_encode_ms: Annotated[float, Field(gt=0.0)]
     note: str = ""
 
 
