@@ -1,4 +1,4 @@
-"""The reference encoding: one tensor at one setting, timed, so that encoding times carry over between machines.
+"""The reference encoding: one tensor at one setting, timed, so that encoding times carry over to devices.
 
 A table of measured encoding times says how long the reference took where it was measured; a device profile
 says how long it takes there; their ratio scales the table's times.
