@@ -13,22 +13,23 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dvfo_env.calibration.fitting import percent_error, relative_fit
+from dvfo_env.calibration.files import read_text
+from dvfo_env.calibration.fitting import percent_error
+from dvfo_env.calibration.headless import copy_rows, layer_rows
+from dvfo_env.calibration.laws import MIN_COPY_SIZES, fit_copy
 from dvfo_env.calibration.own.board import Board
 from dvfo_env.calibration.own.choices import Choices
 from dvfo_env.calibration.own.hand_power import power_by_hand
 from dvfo_env.calibration.own.parsers.text import number, whole
 from dvfo_env.calibration.own.profile import board_domains, check_name
-from dvfo_env.calibration.own.table import Origin, read_text
-from dvfo_env.devices.model import BYTES_PER_ELEMENT
+from dvfo_env.calibration.own.table import Origin
 from dvfo_env.devices.profile import CopyCost, DeviceProfile, Fit, Law, LayerTable, SegmentTable
 from dvfo_env.devices.profile import Mapping as DeviceMapping
 from dvfo_env.errors import ConfigError, MeasurementError
@@ -37,7 +38,6 @@ from dvfo_env.schema import Coefficient, parse_record
 from dvfo_env.workloads import WorkloadCard, load_workload, segment_of
 
 Rows = list[dict[str, Any]]
-MIN_SIZES = 3
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ def read_layers(path: Path | str, columns: Sequence[tuple[str, int]] = ()) -> La
     else:
         if not columns:
             raise MeasurementError(f"{path}: line 1: no heading; name the mapping of each column")
-        table = list(_blank_rows(text, str(path), len(columns)))
+        table = layer_rows(text, str(path), (len(columns),))
         lines = len(table)
         for index, place in enumerate(columns):
-            times[place] = [(cells[0], _time(cells[index + 1], where) / 1000.0) for cells, where in table]
+            times[place] = [(layer, cells[index]) for layer, cells in table]
     _check_layers(times, str(path))
     origin = Origin(Path(path).name, digest, lines)
     return LayerTimes(origin, {place: tuple(rows) for place, rows in times.items()})
@@ -95,13 +95,9 @@ def read_copies(path: Path | str) -> CopyTimes:
             pair = (number(cells["megabytes"], where, "megabytes"), number(cells["ms"], where, "ms"))
             times.setdefault((cells["from"], cells["to"]), []).append(pair)
     else:
-        for figures, where in _blank_rows(text, str(path), 2):
-            sizes = [number(size, where, "size") for size in figures[0].split(",")]
-            if len(sizes) == 1:  # a few numbers, timed once at start-up
-                continue
-            megabytes = BYTES_PER_ELEMENT * prod(sizes) / 1e6
-            for way, cell in zip((("cpu", "gpu"), ("gpu", "cpu")), figures[1:], strict=True):
-                times.setdefault(way, []).append((megabytes, number(cell, where, "time") / 1000.0))
+        table = copy_rows(text, str(path))
+        times["cpu", "gpu"] = [(row.megabytes, row.to_gpu_ms) for row in table]
+        times["gpu", "cpu"] = [(row.megabytes, row.to_cpu_ms) for row in table]
     lines = sum(len(rows) for rows in times.values())
     return CopyTimes(Origin(Path(path).name, digest, lines), {k: tuple(v) for k, v in times.items()})
 
@@ -180,21 +176,6 @@ def _csv_rows(text: str, path: str, columns: Sequence[str]) -> list[tuple[dict[s
     if not rows:
         raise MeasurementError(f"{path}: no rows under the heading")
     return rows
-
-
-def _blank_rows(text: str, path: str, figures: int) -> Iterator[tuple[list[str], str]]:
-    """Lines of a name and `figures` figures, separated by blanks; empty lines do not count."""
-    empty = True
-    for line, content in enumerate(text.splitlines(), start=1):
-        cells = content.split()
-        if not cells:
-            continue
-        if len(cells) != figures + 1:
-            raise MeasurementError(f"{path}: line {line}: expected a name and {figures} figures")
-        empty = False
-        yield cells, f"{path}: line {line}"
-    if empty:
-        raise MeasurementError(f"{path}: no rows")
 
 
 def _time(text: str, where: str) -> float:
@@ -287,43 +268,36 @@ def _costs(copies: CopyTimes, day: str) -> tuple[dict[str, CopyCost], Rows]:
     costs, report = {}, []
     for (origin, target), rows in copies.times.items():
         size, time = (np.asarray(column) for column in zip(*rows, strict=True))
-        sizes = sorted(set(size.tolist()))
-        if len(sizes) < MIN_SIZES:
-            raise MeasurementError(
-                f"{copies.origin}: {origin} to {target}: {len(sizes)} tensor sizes, {MIN_SIZES} are needed"
-            )
-        found = _fit_copy(size, time)
-        error = float(percent_error(found[0] + found[1] * size, time).mean())
+        try:
+            law = fit_copy(size, time)
+        except MeasurementError as error:
+            raise MeasurementError(f"{copies.origin}: {origin} to {target}: {error}") from None
+        fitted = float(percent_error(law.predict(size), time).mean())
         held = []
-        for one in sizes if len(sizes) > MIN_SIZES else ():
-            base, slope = _fit_copy(size[size != one], time[size != one])
-            held.append(float(percent_error(base + slope * size[size == one], time[size == one]).mean()))
+        sizes = sorted(set(size.tolist()))
+        for one in sizes if len(sizes) > MIN_COPY_SIZES else ():
+            unseen = size == one
+            part = fit_copy(size[~unseen], time[~unseen])
+            held.append(float(percent_error(part.predict(size[unseen]), time[unseen]).mean()))
         holdout = float(np.mean(held)) if held else None
         shared: dict[str, Any] = {
             "evidence": "fitted",
             "source": f"{copies.origin}, read {day}",
-            "error_percent": round(error, 1),
+            "error_percent": round(fitted, 1),
             "holdout_error_percent": holdout and round(holdout, 1),
         }
         costs[f"{origin}>{target}"] = CopyCost(
-            base_ms=Coefficient(value=found[0], unit="ms", **shared),
-            ms_per_mb=Coefficient(value=found[1], unit="ms/MB", **shared),
+            base_ms=Coefficient(value=law.base_ms, unit="ms", **shared),
+            ms_per_mb=Coefficient(value=law.ms_per_mb, unit="ms/MB", **shared),
         )
         report.append(
             {
                 "copy": f"{origin}>{target}",
-                "base_ms": round(found[0], 3),
-                "ms_per_mb": round(found[1], 3),
+                "base_ms": round(law.base_ms, 3),
+                "ms_per_mb": round(law.ms_per_mb, 3),
                 "points": len(rows),
-                "error_percent": round(error, 1),
+                "error_percent": round(fitted, 1),
                 "holdout_error_percent": holdout and round(holdout, 1),
             }
         )
     return costs, report
-
-
-def _fit_copy(size: Any, time: Any) -> tuple[float, float]:
-    """Base (ms) and ms per megabyte, neither below zero, least squares of the logarithms."""
-    start = [0.5 * float(time.min()), max(float((time / size).min()), 1e-6)]
-    base, slope = relative_fit(lambda x: x[0] + x[1] * size, time, start)
-    return float(base), float(slope)

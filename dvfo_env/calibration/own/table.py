@@ -10,13 +10,13 @@ The first seven columns are needed. A clock that the board does not have is left
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from dvfo_env.calibration.files import read_text
 from dvfo_env.errors import ConfigError, MeasurementError
 
 IDLE = "idle"
@@ -108,29 +108,6 @@ def write_table(rows: Sequence[Row], path: Path | str, columns: Sequence[str] = 
         Path(path).write_text(text.getvalue(), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
-
-
-def read_text(path: Path | str) -> tuple[str, str]:
-    """A text file (plain or gzipped) and the SHA-256 of its bytes.
-
-    Raises:
-        MeasurementError: missing, unreadable or not text.
-    """
-    import gzip
-    import zlib
-
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise MeasurementError(f"{path}: cannot be read: {error.strerror}") from None
-    digest = hashlib.sha256(data).hexdigest()
-    try:
-        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error):
-        raise MeasurementError(f"{path}: not a whole gzip file") from None
-    except UnicodeDecodeError as error:
-        raise MeasurementError(f"{path}: not a text file: byte {error.start} is not UTF-8") from None
-    return text.replace("\0", " "), digest
 
 
 def _cell(value: object) -> object:

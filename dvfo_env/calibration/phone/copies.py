@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from dvfo_env.calibration.fitting import percent_error
+from dvfo_env.calibration.headless import CopyRow
+from dvfo_env.calibration.laws import FittedCopy, fit_copy
 from dvfo_env.calibration.phone.phones import Phone
-from dvfo_env.calibration.phone.readers import copy_file, fit_copy, read_copy_rows, source_of
+from dvfo_env.calibration.phone.readers import copy_file, read_copy_rows, source_of
 from dvfo_env.devices.profile import CopyCost
 from dvfo_env.schema import Coefficient
 
@@ -22,30 +27,35 @@ def copy_costs(measurements: Path, phone: Phone) -> tuple[dict[str, CopyCost], l
     unseen = [row for row in other if row.megabytes not in seen]
     copies, report = {}, []
     for name, attribute in (("cpu>gpu", "to_gpu_ms"), ("gpu>cpu", "to_cpu_ms")):
-        times = [getattr(row, attribute) for row in own]
-        base, slope, error = fit_copy([row.megabytes for row in own], times)
-        held = [abs((base + slope * r.megabytes) / getattr(r, attribute) - 1.0) * 100.0 for r in unseen]
+        law = fit_copy([row.megabytes for row in own], [getattr(row, attribute) for row in own])
         figures = {
-            "error_percent": round(error, 1),
-            "holdout_error_percent": round(sum(held) / len(held), 1) if held else None,
+            "error_percent": _error(law, own, attribute),
+            "holdout_error_percent": _error(law, unseen, attribute) if unseen else None,
         }
         copies[name] = CopyCost(
-            base_ms=_copy(base, "ms", phone, source_of(paths[0]), figures),
-            ms_per_mb=_copy(slope, "ms/MB", phone, source_of(paths[0]), figures),
+            base_ms=_copy(law.base_ms, "ms", phone, source_of(paths[0]), figures),
+            ms_per_mb=_copy(law.ms_per_mb, "ms/MB", phone, source_of(paths[0]), figures),
         )
         report.append(
             {
                 "device": phone.name,
                 "copy": name,
-                "base_ms": round(base, 3),
-                "ms_per_mb": round(slope, 3),
+                "base_ms": round(law.base_ms, 3),
+                "ms_per_mb": round(law.ms_per_mb, 3),
                 "points": len(own),
                 "error_percent": figures["error_percent"],
-                "holdout_points": len(held),
+                "holdout_points": len(unseen),
                 "holdout_error_percent": figures["holdout_error_percent"],
             }
         )
     return copies, report
+
+
+def _error(law: FittedCopy, rows: Sequence[CopyRow], attribute: str) -> float:
+    """Mean absolute error in percent over some tensors, one way."""
+    sizes = np.asarray([row.megabytes for row in rows])
+    times = np.asarray([getattr(row, attribute) for row in rows])
+    return round(float(percent_error(law.predict(sizes), times).mean()), 1)
 
 
 def _copy(

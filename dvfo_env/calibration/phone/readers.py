@@ -6,11 +6,12 @@ import csv
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 
 import numpy as np
 
+from dvfo_env.calibration.files import read_text
+from dvfo_env.calibration.headless import CopyRow, LayerRow, copy_rows, layer_rows
 from dvfo_env.calibration.phone.operations import segment_of_operation
 from dvfo_env.devices.profile import Fit, LayerTable
 from dvfo_env.errors import MeasurementError
@@ -19,23 +20,11 @@ from dvfo_env.workloads import WorkloadCard
 COLUMNS = ("big1", "big2", "big4", "gpu", "little1", "little2", "little4")
 """Mapping of each number column of a layer file, in its order; some files end after the GPU."""
 
-LayerRow = tuple[str, tuple[float, ...]]
-"""An operation's name and its time (ms) in each column of its file."""
-
 LAYER_REPOSITORY = "summerspringwei/DAG-Scheduler@9acc93f27b4f91c72782c17b7799cdc4be0a9b9d:models"
 WHOLE_REPOSITORY = "qed-usc/mobile-ml-benchmark@40ba833a9ca560a3035a76a5c3da504082dec001:dataset"
 
 _LAYER_FOLDER = Path("phones-dagscheduler-layerwise")
 _WHOLE_FOLDER = Path("phones-qedusc-core-mapping")
-
-
-@dataclass(frozen=True)
-class CopyRow:
-    """Time to hand one tensor over, both ways, ms; `megabytes` (10^6) at four bytes an element."""
-
-    megabytes: float
-    to_gpu_ms: float
-    to_cpu_ms: float
 
 
 @dataclass(frozen=True)
@@ -69,28 +58,14 @@ def source_of(path: Path) -> str:
 
 
 def read_layer_rows(path: Path) -> list[LayerRow]:
-    """Rows of a layer-wise file: operation name, then a time per core set in ms (the file has microseconds).
+    """Rows of a layer-wise file: operation name, then a time per core set in ms.
 
     A file has all of `COLUMNS`, or those up to the GPU; its first row says which.
 
     Raises:
-        MeasurementError: the file is missing, empty, or a row has another number of columns or a negative
-            time.
+        MeasurementError: the file is missing, empty or torn.
     """
-    rows: list[LayerRow] = []
-    for number, fields in _lines(path):
-        try:
-            times = tuple(float(item) / 1000.0 for item in fields[1:])
-        except ValueError as error:
-            raise MeasurementError(f"{path}: line {number}: {error}") from None
-        expected = (len(rows[0][1]),) if rows else (4, len(COLUMNS))
-        if len(times) not in expected or min(times) < 0.0:
-            wanted = " or ".join(map(str, expected))
-            raise MeasurementError(f"{path}: line {number}: expected a name and {wanted} times >= 0")
-        rows.append((fields[0], times))
-    if not rows:
-        raise MeasurementError(f"{path}: no rows")
-    return rows
+    return layer_rows(read_text(path)[0], str(path), (4, len(COLUMNS)))
 
 
 def mappings_of(rows: Sequence[LayerRow]) -> tuple[str, ...]:
@@ -126,38 +101,12 @@ def segment_times(card: WorkloadCard, rows: Sequence[LayerRow], column: int) -> 
 
 
 def read_copy_rows(path: Path) -> list[CopyRow]:
-    """Rows of a data-transfer file: shape, CPU to GPU and GPU to CPU time.
-
-    Rows of one-dimensional tensors (a few numbers, timed once at start-up) are left out.
+    """Rows of a data-transfer file, without the one-dimensional tensors.
 
     Raises:
-        MeasurementError: the file is missing, or a row is not a shape and two positive times.
+        MeasurementError: the file is missing, empty or torn.
     """
-    rows = []
-    for number, fields in _lines(path):
-        try:
-            shape = [int(size) for size in fields[0].split(",")]
-            to_gpu, to_cpu = (float(item) / 1000.0 for item in fields[1:])
-        except ValueError:
-            raise MeasurementError(f"{path}: line {number}: expected a shape and two times") from None
-        if len(shape) > 1:
-            rows.append(CopyRow(prod(shape) * 4.0 / 1e6, to_gpu, to_cpu))
-    return rows
-
-
-def fit_copy(megabytes: Sequence[float], time_ms: Sequence[float]) -> tuple[float, float, float]:
-    """Base (ms), ms per megabyte and mean absolute error (%) of base + slope * size, least relative squares.
-
-    Raises:
-        MeasurementError: fewer than three sizes, or a time not above 0.
-    """
-    size, time = np.asarray(megabytes, dtype=np.float64), np.asarray(time_ms, dtype=np.float64)
-    if len(set(megabytes)) < 3 or not np.all(time > 0.0):
-        raise MeasurementError("copy times: at least three tensor sizes and times above 0 are needed")
-    design = np.column_stack([np.ones_like(size), size]) / time[:, None]
-    base, slope = np.linalg.lstsq(design, np.ones_like(time), rcond=None)[0]
-    error = float(np.mean(np.abs((base + slope * size) / time - 1.0)) * 100.0)
-    return float(base), float(slope), error
+    return copy_rows(read_text(path)[0], str(path))
 
 
 def read_whole_networks(measurements: Path, table: str, device: str) -> dict[str, dict[str, WholeTime]]:
@@ -189,13 +138,3 @@ def _core_sets(row: Mapping[str, str], device: str) -> dict[str, WholeTime]:
             std = row[f"{column.removesuffix('mean')}std"]
             sets[column.split("|")[1]] = WholeTime(float(mean) / 1000.0, float(std) / 1000.0)
     return sets
-
-
-def _lines(path: Path) -> list[tuple[int, list[str]]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MeasurementError(
-            f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from None
-    return [(n, line.split()) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dvfo_env.calibration.files import read_text
 from dvfo_env.calibration.own.parsers import benchncnn, jetson_benchmarks, tflite, trtexec
 from dvfo_env.calibration.own.parsers.text import Timed, number, whole
-from dvfo_env.calibration.own.table import Row, read_text
+from dvfo_env.calibration.own.table import Row
 from dvfo_env.errors import ConfigError, MeasurementError
 from dvfo_env.workloads import list_workloads
 

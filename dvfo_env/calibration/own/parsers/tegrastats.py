@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+from dvfo_env.calibration.files import read_text
 from dvfo_env.calibration.own.parsers.text import clock_time
-from dvfo_env.calibration.own.table import IDLE, Row, read_text
+from dvfo_env.calibration.own.table import IDLE, Row
 from dvfo_env.errors import MeasurementError
 
 INPUTS = ("VDD_IN", "POM_5V_IN", "VIN")
