@@ -109,13 +109,17 @@ class ImageCodec:
 
 def _decompressed(payload: memoryview, shape: tuple[int, int, int], file_format: str) -> Image:
     height, width, channels = shape
+    if file_format == "WEBP" and _webp_size(payload) != (width, height):
+        raise CodecError(f"frame: no WebP image of {width} x {height} pixels")
     pillow = _pillow()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a damaged file; it raises or decodes
             with pillow.open(io.BytesIO(payload), formats=(file_format,)) as opened:
-                if opened.size != (width, height) or getattr(opened, "n_frames", 1) != 1:
-                    raise CodecError(f"frame: image of {opened.size} pixels instead of {(width, height)}")
+                if opened.size != (width, height) or opened.mode not in ("L", "RGB"):
+                    raise CodecError(
+                        f"frame: {opened.mode} image of {opened.size} pixels instead of {(width, height)}"
+                    )
                 pixels = np.asarray(opened.convert("L" if channels == 1 else "RGB"))
     except CodecError:
         raise
@@ -124,6 +128,22 @@ def _decompressed(payload: memoryview, shape: tuple[int, int, int], file_format:
     ) as error:  # Pillow's readers raise OSError, SyntaxError, ValueError, struct.error, EOFError ...
         raise CodecError(f"frame: {file_format} payload: {error}") from None
     return np.array(pixels).reshape(shape)
+
+
+def _webp_size(payload: memoryview) -> tuple[int, int] | None:
+    """Width and height of a WebP file with one plain image; Pillow allocates them before it tells them.
+
+    Layout: RFC 9649, sections 2.5 (VP8, whose frame header is RFC 6386, 9.1) and 2.6, 3.4 (VP8L).
+    """
+    head = payload[:30].tobytes()
+    if len(head) == 30 and head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        if head[12:16] == b"VP8 " and head[23:26] == b"\x9d\x01\x2a":
+            width, height = (int.from_bytes(head[at : at + 2], "little") & 0x3FFF for at in (26, 28))
+            return width, height
+        if head[12:16] == b"VP8L" and head[20] == 0x2F:
+            packed = int.from_bytes(head[21:25], "little")
+            return (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1
+    return None
 
 
 def _pillow() -> Any:
