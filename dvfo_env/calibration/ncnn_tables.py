@@ -226,6 +226,10 @@ def scaling_errors_percent(run: Mapping[str, BenchRow]) -> list[float]:
     return sorted(abs(rate[a] / rate[b] - 1.0) * 100.0 for a in known for b in known if a != b)
 
 
+SCALING = "flop-scaling"
+"""What a profile calls the fit of `scaling_fit` among those that support it."""
+
+
 def scaling_fit(runs: Iterable[Mapping[str, BenchRow]]) -> Fit:
     """How far to trust a time scaled by FLOPs on a board: each reference network from each other, per run."""
     errors = [error for run in runs for error in scaling_errors_percent(run)]

@@ -23,6 +23,16 @@ _TOPICS = (
 )
 
 
+_SUPPORTING = {
+    "flop-scaling": "times scaled by FLOPs from another network's",
+    "pose-network": "latency of the pose network",
+    "core-rail-litert": "power of the core rail, LiteRT",
+    "core-rail-onnx": "power of the core rail, ONNX Runtime",
+    "core-rail-torchmobile": "power of the core rail, Torch Mobile",
+}
+"""What a reader calls a fit that supports a profile; all others are called as in the file."""
+
+
 class FitRow(NamedTuple):
     """One fit of a profile: what it fits, and its errors in percent (None where there is none)."""
 
@@ -44,6 +54,8 @@ def opening(profile: DeviceProfile) -> list[str]:
     if profile.thermal and any(trip.evidence == "assumed" for trip in profile.thermal.trips):
         found["assumed"].append("temperatures that cap a clock")
     fits = [row for row in fits_of(profile) if row.fit.holdout_error_percent is not None]
+    found["assumed"] += [f"{row.what} ({_errors(row.fit)})" for row in fits if row.fit.error_percent is None]
+    fits = [row for row in fits if row.fit.error_percent is not None]
     topics = [topic for topic in found["fitted"] if not any(row.what.startswith(topic) for row in fits)]
     found["fitted"] = [f"{row.what} ({_errors(row.fit)})" for row in fits] + topics
     if profile.power is None:
@@ -53,6 +65,8 @@ def opening(profile: DeviceProfile) -> list[str]:
 
 def fits_of(profile: DeviceProfile) -> list[FitRow]:
     """Every fit with an error, laws first; laws that share one fit stand in one row.
+
+    A rule that is not fitted (times scaled by FLOPs) has an error on what it was not told alone.
 
     Tables of measured layers hold no fit: a network's row says how far their sums are from its measured
     whole time, at worst over the mappings.
@@ -79,7 +93,9 @@ def fits_of(profile: DeviceProfile) -> list[FitRow]:
         FitRow(profile.name, f"layers of {workload}, sum against the whole, worst mapping", fit)
         for workload, fit in tables.items()
     ]
-    rows += [FitRow(profile.name, name, fit) for name, fit in profile.supporting.items()]
+    rows += [
+        FitRow(profile.name, _SUPPORTING.get(name, name), fit) for name, fit in profile.supporting.items()
+    ]
     if profile.power is not None:
         for name, terms in (
             ("board power", profile.power.board),
@@ -88,7 +104,7 @@ def fits_of(profile: DeviceProfile) -> list[FitRow]:
             if terms is not None and terms.fit.error_percent is not None:
                 where = f" ({profile.power.meter})" if name == "board power" and profile.power.meter else ""
                 rows.append(FitRow(profile.name, f"{name}{where}", terms.fit))
-    return [row for row in (*rows, *_copy_rows(profile)) if row.fit.error_percent is not None]
+    return [row for row in (*rows, *_copy_rows(profile)) if _errors(row.fit)]
 
 
 def power_evidence(profile: DeviceProfile) -> str:
@@ -217,8 +233,8 @@ def _same_as_any(fit: Fit, others: list[Fit]) -> bool:
 
 
 def _errors(fit: Fit) -> str:
-    holdout = fit.holdout_error_percent
-    return f"{percent(fit.error_percent)}" + (f", hold-out {percent(holdout)}" if holdout is not None else "")
+    inside, held = percent(fit.error_percent), percent(fit.holdout_error_percent)
+    return ", ".join(part for part in (inside, f"hold-out {held}" if held else "") if part)
 
 
 def percent(value: float | None) -> str:

@@ -54,6 +54,16 @@ def test_asked_hold_out_errors_are_reached() -> None:
             assert all(error is not None and error <= limit for error in found), (device, start)
 
 
+def test_the_error_of_scaling_by_flops_stands_with_what_is_assumed() -> None:
+    for name in ("phone-snapdragon835", "raspberry-pi-4b", "jetson-nano"):
+        profile = load_device(name)
+        (row,) = (row for row in fits_of(profile) if row.what.startswith("times scaled by FLOPs"))
+        assert row.fit.error_percent is None
+        _, fitted, assumed = opening(profile)
+        assert f"{row.what} (hold-out {percent(row.fit.holdout_error_percent)})" in assumed
+        assert "scaled by FLOPs" not in fitted
+
+
 def test_the_page_is_made_from_the_shipped_profiles() -> None:
     assert PAGE.read_text(encoding="utf-8") == devices_page(), "run: dvfo devices page --out docs/devices.md"
 

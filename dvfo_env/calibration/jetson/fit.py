@@ -20,9 +20,11 @@ from dvfo_env.calibration.jetson.power import (
 )
 from dvfo_env.calibration.ncnn_tables import (
     NEAREST_NETWORKS,
+    SCALING,
     BenchRow,
     network_latency,
     read_ncnn_tables,
+    scaling_fit,
     select_run,
 )
 from dvfo_env.devices.library import load_device
@@ -83,6 +85,9 @@ def calibrate_jetsons(measurements: Path) -> tuple[list[DeviceProfile], Rows]:
         else:
             lender = done.get(board.like or "jetson-agx-xavier", tx2)
             part = Part(latency, assumed_power_law(board, _lent_voltage(lender)), {}, "ncnn with Vulkan")
+        if runs:
+            supporting = {**part.supporting, SCALING: scaling_fit(runs.values())}
+            part = part._replace(supporting=supporting)
         done[board.name] = rounded(_profile(board, part))
         rows += _ncnn_rows(board, done[board.name])
     return [done[board.name] for board in BOARDS], rows

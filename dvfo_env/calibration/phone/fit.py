@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dvfo_env.calibration.ncnn_tables import read_ncnn_tables, scaling_fit
+from dvfo_env.calibration.ncnn_tables import SCALING, read_ncnn_tables, scaling_fit
 from dvfo_env.calibration.phone.copies import copy_costs
 from dvfo_env.calibration.phone.latency import (
     Timed,
@@ -48,7 +48,7 @@ def calibrate_phones(measurements: Path) -> tuple[list[DeviceProfile], list[dict
         timed = from_ncnn(phone, runs) | whole_networks(folder, phone) | layered_networks(folder, phone)
         costs, copy_rows = copy_costs(folder, phone)
         profile = _profile(phone, timed, costs, phone_power(tuple(phone.cores), share, core_mw))
-        supporting = {"flop-scaling": scaling_fit(runs.values())} if runs else {}
+        supporting = {SCALING: scaling_fit(runs.values())} if runs else {}
         profiles.append(profile.model_copy(update={"supporting": supporting}))
         times += _rows(phone.name, timed)
         copies += copy_rows

@@ -10,7 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dvfo_env.calibration.ncnn_tables import BenchRow, read_ncnn_tables, scaling_fit, select_run, workloads_of
+from dvfo_env.calibration.ncnn_tables import (
+    SCALING,
+    BenchRow,
+    read_ncnn_tables,
+    scaling_fit,
+    select_run,
+    workloads_of,
+)
 from dvfo_env.calibration.pi.boards import BOARDS, Board
 from dvfo_env.calibration.pi.latency import (
     clock_law,
@@ -105,7 +112,7 @@ def _profile(
         power=power,
         thermal=board.thermal,
         supporting={"pose-network": pose_fit(law)}
-        | ({} if board.stands_in else {"flop-scaling": scaling_fit(runs.values())}),
+        | ({} if board.stands_in else {SCALING: scaling_fit(runs.values())}),
     )
     rows = [
         time_row(board.name, w, f"cpu{n}", t, board.table_mhz)

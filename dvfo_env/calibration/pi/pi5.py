@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dvfo_env.calibration.ncnn_tables import (
+    SCALING,
     BenchRow,
     network_latency,
     scaling_fit,
@@ -81,7 +82,7 @@ def calibrate_pi5(
             f"core-rail-{law.runtime}": _rail_fit(law, "core rail energy above idle against time, one thread")
             for law in rails
         }
-        | {"flop-scaling": scaling_fit([*runs.values(), gpu])},
+        | {SCALING: scaling_fit([*runs.values(), gpu])},
     )
     rows = [time_row(_NAME, w, m, t, 2400.0) for w, totals in times.items() for m, t in totals.items()]
     return profile, [_rail_row(law) for law in rails] + rows
