@@ -242,7 +242,9 @@ def _print_outcome(outcome: Outcome) -> None:
             *(["cpu/gpu/mem MHz"] if clocks else []),
             "latency\nms",
             "±\n%",
-            "segments'\nsum %",
+            "noise\n%",
+            "heads\n± %",
+            "head+tail\n%",
             "visits",
             "quiet\n%",
         ),
@@ -253,14 +255,17 @@ def _print_outcome(outcome: Outcome) -> None:
                 *(["/".join(f"{mhz:g}" for mhz in row.condition.clocks)] if clocks else []),
                 row.whole.value,
                 _short(row.whole.half_width_percent),
-                _short(row.sum_percent),
+                _short(row.noise_percent),
+                _short(row.heads_percent),
+                "-".join(f"{value:.0f}" for value in row.sums_percent),
                 row.visits,
                 _short(row.quiet_percent),
             )
             for row in found.rows
         ],
     )
-    print_note("±: half of the median's 95 % interval; segments' sum: over the whole network, same visits;")
+    print_note("±: half of the median's 95 % interval; noise: by how much another run may differ;")
+    print_note("heads: widest ± of a head, head+tail: least and most over the cuts, of the whole network;")
     print_note("quiet: how the median changes when only undisturbed visits count")
     for line in _verdict_lines(outcome):
         print_note(line)
@@ -280,9 +285,9 @@ def _verdict_lines(outcome: Outcome) -> list[str]:
     far = [row for row in found.rows if not row.adds_up]
     if far:
         names = ", ".join(dict.fromkeys(f"{row.condition.network} on {row.condition.place}" for row in far))
-        lines.append(f"segments do NOT add up to the whole network within 10 %: {names}")
+        lines.append(f"head and tail do NOT add up to the whole network within 10 % at every cut: {names}")
     else:
-        lines.append("segments add up to the whole network within 10 %")
+        lines.append("head and tail add up to the whole network within 10 % at every cut")
     loose = sum(not row.settled for row in found.rows)
     if loose:
         lines.append(
@@ -318,7 +323,7 @@ def _as_data(outcome: Outcome) -> dict[str, Any]:
             "others_cpus": found.verdict.others_cpus,
             "reference_spread_percent": found.verdict.reference_spread_percent,
         },
-        "segments_add_up": found.all_add_up,
+        "heads_and_tails_add_up": found.all_add_up,
         "rows": [
             {
                 "network": row.condition.network,
@@ -328,7 +333,9 @@ def _as_data(outcome: Outcome) -> dict[str, Any]:
                 "low_ms": row.whole.low,
                 "high_ms": row.whole.high,
                 "half_width_percent": row.whole.half_width_percent,
-                "segments_sum_percent": row.sum_percent,
+                "noise_percent": row.noise_percent,
+                "heads_half_width_percent": row.heads_percent,
+                "head_and_tail_percent": list(row.sums_percent),
                 "visits": row.visits,
                 "settled": row.settled,
                 "quiet_percent": row.quiet_percent,
@@ -351,7 +358,7 @@ def _print_comparison(found: tuple[Agreement, ...], as_json: bool) -> int:
             "mapping",
             "first\nms",
             "second\nms",
-            "differ-\nence %",
+            "change\n%",
             "noise\n%",
             "segments\n%",
             "agrees",

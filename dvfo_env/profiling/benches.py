@@ -78,19 +78,26 @@ class WorkerProcess:
 
 
 class WorkerBench(WorkerProcess):
-    """One worker process for a network at a place."""
+    """One worker process for a network at a place.
 
-    def __init__(self, network: Network, place: Place, files: Sequence[Path] = ()) -> None:
+    onnxruntime reads the `whole` network's file, and its heads and tails in `folder` as long as it runs.
+    """
+
+    def __init__(
+        self, network: Network, place: Place, whole: Path | None = None, folder: Path | None = None
+    ) -> None:
         begin = {
+            "do": "run",
             "engine": place.engine,
             "gpu": place.kind == "gpu",
             "cpus": list(place.cpus),
             "threads": len(place.cpus),
             "network": asdict(network),
-            "files": [str(path) for path in files],
+            "whole": str(whole),
+            "folder": str(folder),
         }
         super().__init__(f"{network.name} on {place.name}", len(place.cpus), begin)
-        self._expected = len(network.segments)
+        self._expected = network.inner_cuts
 
     def wait_until_ready(self) -> None:
         """Wait until the network is loaded and has run once.
@@ -98,15 +105,15 @@ class WorkerBench(WorkerProcess):
         Raises:
             MeasurementError: it could not be.
         """
-        found = self.receive()["segments"]
+        found = self.receive()["inner_cuts"]
         if found != self._expected:
-            raise MeasurementError(f"{self._name}: split into {found} segments, expected {self._expected}")
+            raise MeasurementError(f"{self._name}: found {found} inner cuts, expected {self._expected}")
 
-    def visit(self, seconds: float) -> Sample:
+    def visit(self, seconds: float, first_cut: int) -> Sample:
         """See `measure.Bench`."""
-        self.send({"do": "visit", "seconds": seconds})
+        self.send({"do": "visit", "seconds": seconds, "first_cut": first_cut})
         answer = self.receive()
-        return Sample(answer["whole_ms"], answer["segments_ms"], answer["reference_ms"], answer["cpu_s"])
+        return Sample(answer["passes"], answer["reference_ms"], answer["cpu_s"])
 
     def burn(self, seconds: float) -> int:
         """See `measure.Bench`."""
@@ -117,17 +124,19 @@ class WorkerBench(WorkerProcess):
 def start_benches(network: Network, places: Sequence[Place], folder: Path) -> dict[str, WorkerBench]:
     """Start a worker for every place; ONNX files go into `folder`. They load one after another.
 
+    The files must stay until the workers are closed.
+
     Raises:
         MeasurementError: a network cannot be exported, split or loaded; every worker is ended.
     """
-    files: tuple[Path, ...] = ()
+    whole: Path | None = None
     if any(place.engine == "onnxruntime" for place in places):
         every = sorted({cpu for place in places for cpu in place.cpus})
-        files = _onnx_files(network, folder, every)
+        whole = _onnx_files(network, folder, every)
     benches: dict[str, WorkerBench] = {}
     try:
         for place in places:
-            benches[place.name] = WorkerBench(network, place, files)
+            benches[place.name] = WorkerBench(network, place, whole, folder)
             benches[place.name].wait_until_ready()
     except BaseException:
         for bench in benches.values():
@@ -136,12 +145,12 @@ def start_benches(network: Network, places: Sequence[Place], folder: Path) -> di
     return benches
 
 
-def _onnx_files(network: Network, folder: Path, cpus: Sequence[int]) -> tuple[Path, ...]:
+def _onnx_files(network: Network, folder: Path, cpus: Sequence[int]) -> Path:
     """ONNX files, made by a process of their own: exporters print, and torch stays out of this one."""
     folder.mkdir(parents=True, exist_ok=True)
-    begin = {"export": str(folder), "network": asdict(network), "cpus": list(cpus)}
+    begin = {"do": "export", "folder": str(folder), "network": asdict(network), "cpus": list(cpus)}
     worker = WorkerProcess(f"{network.name}: export to ONNX", max(1, len(cpus)), begin)
     try:
-        return tuple(Path(path) for path in worker.receive()["files"])
+        return Path(worker.receive()["whole"])
     finally:
         worker.close()

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from dvfo_env.profiling.estimates import complete, settled, widths_percent
 from dvfo_env.profiling.load import between, snapshot
 from dvfo_env.profiling.log import MeasurementLog
 from dvfo_env.profiling.meters import Meter
 from dvfo_env.profiling.plan import Clocks, Condition, Network, Plan
-from dvfo_env.profiling.statistics import Median, median, median_interval, visits_needed
+from dvfo_env.profiling.statistics import median
 from dvfo_env.profiling.sysfs import SysFs
 
 #: How long one visit runs, warm-up apart; short, so that slow changes of the machine meet all alike.
-VISIT_S = 0.25
-
-#: Fewest visits of a condition before its interval counts.
-MIN_VISITS = 8
+VISIT_S = 0.3
 
 #: Share of the time that goes to energy where something measures it.
 ENERGY_SHARE = 0.3
@@ -34,12 +33,12 @@ SETTLE_S = 0.05
 class Sample:
     """What one visit brought: times of each pass, in ms, and what the worker itself used.
 
-    whole_ms [passes], segments_ms [passes][segments]; `cpu_s` is the CPU time of the whole visit, warm-up
+    `passes` are rows of (number of an inner cut, whole network, head before that cut, tail behind it), or of
+    (0, whole network) where there is no inner cut; `cpu_s` is the CPU time of the whole visit, warm-up
     included.
     """
 
-    whole_ms: Sequence[float]
-    segments_ms: Sequence[Sequence[float]]
+    passes: Sequence[Sequence[float]]
     reference_ms: float
     cpu_s: float
 
@@ -47,8 +46,8 @@ class Sample:
 class Bench(Protocol):
     """One network ready to run at one place."""
 
-    def visit(self, seconds: float) -> Sample:
-        """Warm up, then alternate between the whole network and its segments for about `seconds`."""
+    def visit(self, seconds: float, first_cut: int) -> Sample:
+        """Warm up, then go from cut to cut for about `seconds`: the whole network, head and tail by turns."""
 
     def burn(self, seconds: float) -> int:
         """Run the whole network back to back for `seconds`; how often it ran."""
@@ -119,7 +118,7 @@ def measure(
         spent = sum(float(entry["seconds"]) for entry in log.entries if "seconds" in entry)
         share_s = (plan.budget_s - spent) / (len(plan.networks) - index)
         begun = machine.clock()
-        if share_s <= 0.0 and all(_visits(log, c) for c in plan.conditions(network.name)):
+        if share_s <= 0.0 and all(complete(log, network, c) for c in plan.conditions(network.name)):
             continue
         benches = benches_of(network, plan)
         try:
@@ -146,29 +145,42 @@ def _latency(
     stop = machine.clock() + budget_s
     number = min(len(_visits(log, condition)) for condition in conditions)
     at: Clocks | None = None
-    while True:
-        open_ones = {c for c in conditions if not settled(log, c, plan.precision_percent)}
-        if not open_ones:
-            break
+    while due := _due(plan, log, network, conditions, machine.clock() < stop):
         for condition in plan.round(network.name, number):
-            first = not _visits(log, condition)
-            if condition not in open_ones or (machine.clock() >= stop and not first):
+            if condition not in due or (machine.clock() >= stop and complete(log, network, condition)):
                 continue
             if condition.clocks != at:
                 machine.setter.set(condition.clocks)
                 machine.sleep(SETTLE_S)
                 at = condition.clocks
-            log.append(_visit(machine, benches[condition.place], condition, number))
+            first_cut = _next_cut(network, _visits(log, condition))
+            log.append(_visit(machine, benches[condition.place], condition, number, first_cut))
             tell(_progress(plan, log, network, conditions, stop - machine.clock()))
         number += 1
-        if machine.clock() >= stop:
-            break
 
 
-def _visit(machine: Machine, bench: Bench, condition: Condition, number: int) -> dict[str, Any]:
+def _due(
+    plan: Plan, log: MeasurementLog, network: Network, conditions: Sequence[Condition], time_left: bool
+) -> set[Condition]:
+    """Conditions where a cut was never timed; then, while there is time, those not yet settled."""
+    never = {c for c in conditions if not complete(log, network, c)}
+    if never or not time_left:
+        return never
+    return {c for c in conditions if not settled(log, network, c, plan.precision_percent)}
+
+
+def _next_cut(network: Network, visits: Sequence[Mapping[str, Any]]) -> int:
+    """The inner cut after the last one visited; 0 where there is none."""
+    last = int(visits[-1]["passes"][-1][0]) if visits else 0
+    return last % network.inner_cuts + 1 if network.inner_cuts else 0
+
+
+def _visit(
+    machine: Machine, bench: Bench, condition: Condition, number: int, first_cut: int
+) -> dict[str, Any]:
     before = snapshot(machine.sysfs, machine.cpus)
     own, begun = machine.own_cpu_s(), machine.clock()
-    sample = bench.visit(VISIT_S)
+    sample = bench.visit(VISIT_S, first_cut)
     seconds = machine.clock() - begun
     after = snapshot(machine.sysfs, machine.cpus)
     own_cpu_s = machine.own_cpu_s() - own + sample.cpu_s
@@ -178,12 +190,23 @@ def _visit(machine: Machine, bench: Bench, condition: Condition, number: int) ->
         "condition": condition.key,
         "round": number,
         "seconds": round(seconds, 4),
-        "whole_median_ms": round(median(sample.whole_ms), 5),
-        "sum_median_ms": round(median([sum(row) for row in sample.segments_ms]), 5),
-        "whole_ms": [round(value, 5) for value in sample.whole_ms],
-        "segments_ms": [[round(value, 5) for value in row] for row in sample.segments_ms],
+        "whole_median_ms": round(median([row[1] for row in sample.passes]), 5),
+        "passes": [[int(row[0]), *(round(value, 5) for value in row[1:])] for row in sample.passes],
+        "cuts": _shares(sample.passes),
         "clocks_mhz": machine.setter.current_mhz(),
         "load": load.as_data(),
+    }
+
+
+def _shares(passes: Sequence[Sequence[float]]) -> dict[str, list[float]]:
+    """For each inner cut visited: head, and head and tail, over the whole network beside them (medians)."""
+    by_cut: dict[int, list[tuple[float, float]]] = {}
+    for cut, whole, *pieces in passes:
+        if pieces:
+            by_cut.setdefault(int(cut), []).append((pieces[0] / whole, sum(pieces) / whole))
+    return {
+        str(cut): [round(median(column), 6) for column in zip(*rows, strict=True)]
+        for cut, rows in by_cut.items()
     }
 
 
@@ -251,50 +274,28 @@ def _visits(log: MeasurementLog, condition: Condition) -> list[dict[str, Any]]:
     return log.visits_of(condition.key)
 
 
-def whole_of(visits: Sequence[Mapping[str, Any]]) -> Median:
-    """Median latency (ms) of the whole network over visits: of each visit's own median."""
-    return median_interval([visit["whole_median_ms"] for visit in visits])
-
-
-def sum_of(visits: Sequence[Mapping[str, Any]]) -> Median:
-    """Median over visits of the sum of all segments' times (ms)."""
-    return median_interval([visit["sum_median_ms"] for visit in visits])
-
-
-def segment_of(visits: Sequence[Mapping[str, Any]], index: int) -> Median:
-    """Median over visits of one segment's time (ms)."""
-    return median_interval([median([row[index] for row in visit["segments_ms"]]) for visit in visits])
-
-
-def settled(log: MeasurementLog, condition: Condition, precision_percent: float) -> bool:
-    """Whether the whole network and the sum of its segments are known to `precision_percent`."""
-    visits = _visits(log, condition)
-    if len(visits) < MIN_VISITS:
-        return False
-    widths = (whole_of(visits).half_width_percent, sum_of(visits).half_width_percent)
-    return all(width is not None and width <= precision_percent for width in widths)
-
-
 def _progress(
     plan: Plan, log: MeasurementLog, network: Network, conditions: Sequence[Condition], budget_s: float
 ) -> Progress:
-    worst: float | None = 0.0
-    done = needed = 0
-    seconds = 0.0
-    calm = 0
-    for condition in conditions:
+    """Time left is what the budget leaves until every interval is known; only then is less foreseeable."""
+    wanted = plan.precision_percent
+    every = [widths_percent(log, network, condition) for condition in conditions]
+    known = [max(widths) for widths in every if widths is not None]
+    done = 0
+    to_go_s = 0.0
+    for condition, widths in zip(conditions, every, strict=True):
         visits = _visits(log, condition)
-        seconds += sum(float(visit["seconds"]) for visit in visits)
         done += len(visits)
-        if settled(log, condition, plan.precision_percent):
-            calm += 1
-        middles = (whole_of(visits), sum_of(visits)) if visits else ()
-        needed += max(
-            (visits_needed(middle, plan.precision_percent) for middle in middles), default=MIN_VISITS
-        )
-        widths = [middle.half_width_percent for middle in middles]
-        known = [width for width in widths if width is not None]
-        worst = None if worst is None or len(known) < 2 else max(worst, *known)
-    to_go_s = (needed - done) * seconds / done if done else budget_s
-    left_s = max(0.0, min(budget_s, to_go_s))
-    return Progress(network.name, "latency", done, calm, len(conditions), worst, left_s)
+        if widths is None:
+            to_go_s = math.inf
+        elif max(widths) > wanted:
+            to_go_s += ((max(widths) / wanted) ** 2 - 1.0) * sum(float(visit["seconds"]) for visit in visits)
+    return Progress(
+        network.name,
+        "latency",
+        done,
+        sum(width <= wanted for width in known),
+        len(conditions),
+        max(known) if len(known) == len(conditions) else None,
+        max(0.0, min(budget_s, to_go_s)),
+    )

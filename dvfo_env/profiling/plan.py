@@ -19,6 +19,9 @@ ENGINES: tuple[Engine, ...] = ("onnxruntime", "torch")
 #: (CPU, GPU, memory) clock in MHz; 0.0 on an axis without a known clock.
 Clocks = tuple[float, float, float]
 
+#: What a visit times; logs of another method are of another plan.
+METHOD = "whole, head and tail at each inner cut"
+
 #: Clocks of one domain that are measured unless more are asked for: both ends and two between.
 DEFAULT_CLOCKS = 4
 
@@ -42,6 +45,11 @@ class Network:
     def segments(self) -> tuple[str, ...]:
         """Names of the segments: of the cuts that end them."""
         return self.cuts[1:]
+
+    @property
+    def inner_cuts(self) -> int:
+        """How many cuts have a head before them and a tail behind them; they are numbered from 1."""
+        return len(self.cuts) - 2
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ class Plan:
     @property
     def hash(self) -> str:
         """Twelve hexadecimal digits of what is measured."""
-        data = self.as_data()
+        data = self.as_data() | {"method": METHOD}
         del data["precision_percent"], data["budget_s"]
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 

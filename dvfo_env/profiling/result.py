@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping as Mapping_
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
+
+from scipy.optimize import isotonic_regression
 
 from dvfo_env.devices.profile import (
     ClockDomain,
@@ -20,14 +22,14 @@ from dvfo_env.devices.profile import (
 )
 from dvfo_env.errors import ConfigError, MeasurementError
 from dvfo_env.profiling.clocks import DOMAINS, ClockAxis, Domain
+from dvfo_env.profiling.estimates import complete, heads_of, pieces_of, settled, whole_of
 from dvfo_env.profiling.load import Load, Verdict, judge
 from dvfo_env.profiling.log import MeasurementLog
-from dvfo_env.profiling.measure import segment_of, settled, sum_of, whole_of
 from dvfo_env.profiling.plan import Condition, Network, Place, Plan
-from dvfo_env.profiling.statistics import Median, median_interval
+from dvfo_env.profiling.statistics import Median, median_interval, noise
 from dvfo_env.schema import Coefficient
 
-#: Segments must add up to the whole network to within this much.
+#: Head and tail must add up to the whole network to within this much, at every cut.
 SUM_LIMIT_PERCENT = 10.0
 
 #: Time until a new clock takes effect, ms: (value, range). Measured by others on one board.
@@ -39,27 +41,56 @@ _EFFECT_MS: dict[Domain, tuple[float, tuple[float, float]]] = {
 _EFFECT_SOURCE = "Jetson Orin Nano, arXiv 2606.16106 v1"
 
 
+#: Undisturbed visits from which on their own median is told.
+FEWEST_QUIET = 6
+
+
 @dataclass(frozen=True)
 class Row:
     """What was found under one condition.
 
-    `sum_percent` is the sum of the segments over the whole network; `quiet_percent` how much the median of
-    the undisturbed visits alone differs from that of all, None where there are too few of them.
+    Attributes:
+        whole: latency of the whole network, ms.
+        noise_ms: by how much another run may differ, see `statistics.noise`; None where visits are too few.
+        heads: share of the whole network that the head before each inner cut takes, timed by itself.
+        pieces: share of the whole network that head and tail take together, at each inner cut.
+        segments_ms: times between cuts, differences of the heads; they add up to the whole network.
+        quiet_percent: how much the median of the undisturbed visits alone differs from that of all, None
+            where there are too few of them.
     """
 
     condition: Condition
     visits: int
     whole: Median
-    segments_sum: Median
-    segments: tuple[Median, ...]
+    noise_ms: float | None
+    heads: tuple[Median, ...]
+    pieces: tuple[Median, ...]
+    segments_ms: tuple[float, ...]
     settled: bool
-    sum_percent: float
     quiet_percent: float | None
 
     @property
+    def noise_percent(self) -> float | None:
+        """`noise_ms` in percent of the whole network."""
+        return None if self.noise_ms is None else 100.0 * self.noise_ms / self.whole.value
+
+    @property
+    def heads_percent(self) -> float | None:
+        """Half width of the widest interval of a head, in percent of the whole network; None without one."""
+        widths = [head.half_width for head in self.heads]
+        known = [100.0 * width for width in widths if width is not None]
+        return max(known, default=0.0) if len(known) == len(widths) else None
+
+    @property
+    def sums_percent(self) -> tuple[float, float]:
+        """Least and most that head and tail take together, over the cuts, in percent of the whole network."""
+        sums = [100.0 * both.value for both in self.pieces] or [100.0]
+        return min(sums), max(sums)
+
+    @property
     def adds_up(self) -> bool:
-        """Whether the segments add up to the whole to within 10 %."""
-        return abs(self.sum_percent - 100.0) <= SUM_LIMIT_PERCENT
+        """Whether head and tail add up to the whole network to within 10 % at every cut."""
+        return all(abs(value - 100.0) <= SUM_LIMIT_PERCENT for value in self.sums_percent)
 
 
 @dataclass(frozen=True)
@@ -71,7 +102,7 @@ class Findings:
 
     @property
     def all_add_up(self) -> bool:
-        """Whether the segments add up under every condition."""
+        """Whether heads and tails add up under every condition."""
         return all(row.adds_up for row in self.rows)
 
 
@@ -88,24 +119,36 @@ def findings(plan: Plan, log: MeasurementLog) -> Findings:
     for network in plan.networks:
         for condition in plan.conditions(network.name):
             visits = log.visits_of(condition.key)
-            if not visits:
+            if not complete(log, network, condition):
                 raise MeasurementError(f"{condition.key}: never measured; give more time with --budget")
             quiet = [entry["whole_median_ms"] for entry in undisturbed if entry["condition"] == condition.key]
-            whole, total = whole_of(visits), sum_of(visits)
-            calm = median_interval(quiet) if len(quiet) >= 6 else None
+            whole, heads = whole_of(visits), heads_of(network, visits)
+            calm = median_interval(quiet) if len(quiet) >= FEWEST_QUIET else None
             rows.append(
                 Row(
                     condition,
                     len(visits),
                     whole,
-                    total,
-                    tuple(segment_of(visits, index) for index in range(len(network.segments))),
-                    settled(log, condition, plan.precision_percent),
-                    100.0 * total.value / whole.value,
+                    noise([visit["whole_median_ms"] for visit in visits]),
+                    heads,
+                    pieces_of(network, visits),
+                    _segments_ms(whole, heads),
+                    settled(log, network, condition, plan.precision_percent),
                     None if calm is None else 100.0 * (calm.value / whole.value - 1.0),
                 )
             )
     return Findings(tuple(rows), verdict)
+
+
+def _segments_ms(whole: Median, heads: Sequence[Median]) -> tuple[float, ...]:
+    """Differences of the heads' times, where each head is at least as long as the one before it.
+
+    Noise, or a layout that is cheaper to convert at the later of two cuts, can let a longer head take less
+    time. The nearest times that rise (isotonic regression) then count, none above the whole.
+    """
+    shares = isotonic_regression([head.value for head in heads]).x.clip(0.0, 1.0) if heads else ()
+    times = [0.0, *(whole.value * float(share) for share in shares), whole.value]
+    return tuple(after - before for before, after in pairwise(times))
 
 
 def build_profile(
@@ -175,21 +218,6 @@ def merged(new: DeviceProfile, old: DeviceProfile) -> DeviceProfile:
     return DeviceProfile.model_validate(data)
 
 
-def _stated_range(whole: Median, spread_percent: float) -> tuple[float, float] | None:
-    """The interval of the median, widened by how far the machine's own speed wandered during the run.
-
-    The sign test takes visits for independent; a speed that wanders slowly moves many of them together. The
-    reference loop shows by how much (10th to 90th percentile), and another run may meet any of it.
-    """
-    if whole.low is None or whole.high is None:
-        return None
-    wander = whole.value * spread_percent / 100.0
-    return (
-        max(0.0, whole.value - math.hypot(whole.value - whole.low, wander)),
-        whole.value + math.hypot(whole.high - whole.value, wander),
-    )
-
-
 def _out_of_the_box(plan: Plan) -> Place:
     """What a user gets who pins nothing: the first engine on every core."""
     on_cpu = [place for place in plan.places if place.kind == "cpu"] or list(plan.places)
@@ -250,32 +278,31 @@ def _law(plan: Plan, network: Network, place: Place, found: Findings, measured_o
     ]
     rows.sort(key=lambda row: row.condition.clocks)
     top = rows[-1]
-    scales = [row.whole.value / sum(segment.value for segment in row.segments) for row in rows]
     times = {
-        name: tuple(row.segments[index].value * scale for row, scale in zip(rows, scales, strict=True))
-        for index, name in enumerate(network.segments)
+        name: tuple(row.segments_ms[index] for row in rows) for index, name in enumerate(network.segments)
     }
     machine = dict(plan.machine)
     threads = f"{len(place.cpus)} {'thread' if len(place.cpus) == 1 else 'threads'}"
-    widths = [row.whole.half_width_percent for row in rows]
-    known = [width for width in widths if width is not None]
-    worst = f"within {max(known):.1f} %" if len(known) == len(rows) else "too few visits for an interval"
-    sums = sorted(row.sum_percent for row in rows)
-    sum_words = f"{sums[0]:.1f}" if len(rows) == 1 else f"{sums[0]:.1f} to {sums[-1]:.1f}"
+    errors = [row.noise_percent for row in rows]
+    known = [error for error in errors if error is not None]
+    told = len(known) == len(rows)
     fit = Fit(
         points=sum(row.visits for row in rows),
         conditions=(
-            f"{threads}; each segment and the whole network in the same visits, medians over "
-            f"{min(row.visits for row in rows)} visits or more, whole network known {worst} (95 %); machine "
-            f"{'busy' if found.verdict.busy else 'quiet'}, its speed wandered by "
-            f"{found.verdict.reference_spread_percent:.1f} % (in range_ms)"
+            f"{threads}; medians over {min(row.visits for row in rows)} visits or more; error and range_ms: "
+            f"{'the interval of the median (95 %) and the drift' if told else 'too few visits to tell'}; "
+            f"machine {'busy' if found.verdict.busy else 'quiet'}"
         ),
-        error_percent=max(known) if len(known) == len(rows) else None,
+        error_percent=max(known) if told else None,
     )
-    bounds = _stated_range(top.whole, found.verdict.reference_spread_percent)
+    bounds = None
+    if top.noise_ms is not None:
+        bounds = (max(0.0, top.whole.value - top.noise_ms), top.whole.value + top.noise_ms)
+    low, high = min(row.sums_percent[0] for row in rows), max(row.sums_percent[1] for row in rows)
     note = (
-        f"segments were timed one by one and add up to {sum_words} % of the whole network timed in the same "
-        f"visits ({'within' if all(row.adds_up for row in rows) else 'NOT within'} 10 %); scaled to the whole"
+        "differences of the times of heads, each run as one piece; head and tail take "
+        f"{low:.1f} to {high:.1f} % of the whole network "
+        f"({'within' if all(row.adds_up for row in rows) else 'NOT within'} 10 %)"
     )
     source = f"dvfo profile on this machine, {measured_on}: {place.engine} {machine[place.engine]}"
     axes = [

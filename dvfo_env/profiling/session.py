@@ -141,7 +141,7 @@ def run(options: Options, tell: Callable[[Progress], None], sysfs: SysFs | None 
         resumed = log.resumed
         with clocks_restored(sysfs, here.axes, folder / JOURNAL) as setter:
             machine = Machine(sysfs, here.topology.cpus, setter, here.meters)
-            measure(plan, machine, log, _benches(Path(scratch)), tell)
+            measure(plan, machine, log, _benches(Path(scratch) / "onnx"), tell)
         found = findings(plan, log)
         power = by_hand or power_measured(plan, here.meters, log.entries, cores)
     profile = build_profile(
@@ -225,10 +225,7 @@ def _gpu_usable(engines: Sequence[Engine]) -> bool:
 
 def _benches(scratch: Path) -> Callable[[Network, Plan], Mapping[str, Bench]]:
     def start(network: Network, plan: Plan) -> Mapping[str, Bench]:
-        folder = scratch / network.name
-        try:
-            return start_benches(network, plan.places, folder)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)  # the workers have read the files
+        shutil.rmtree(scratch, ignore_errors=True)  # nobody reads the files of the network before this one
+        return start_benches(network, plan.places, scratch)
 
     return start

@@ -11,14 +11,18 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from dvfo_env.profiling.engines import Runner
 
 #: Passes a visit begins with that do not count: caches and branch predictors forget while others run.
 WARM_UP_S = 0.05
 
-#: Fewest timed passes of a visit.
-MIN_PASSES = 3
+#: A cut is run until this time is over, at least once; then it is the next one's turn.
+CUT_S = 0.05
 
 _REFERENCE_STEPS = 20_000
 
@@ -44,31 +48,30 @@ def main() -> int:
     if begin["cpus"] and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, begin["cpus"])
     try:
-        if "export" in begin:
-            _answer(answers, {"files": _export(begin)})
+        if begin["do"] == "export":
+            _answer(answers, {"whole": _export(begin)})
             return 0
         runner = _runner(begin)
-        runner.whole()
-        for run in runner.segments:
+        for run in (runner.whole, *(runner.cut_in_two(1) if runner.inner_cuts else ())):
             run()
         runner.finish()
     except Exception as error:
         _answer(answers, {"error": f"{type(error).__name__}: {error!s:.300}"})
         return 1
-    _answer(answers, {"ready": True, "segments": len(runner.segments)})
+    _answer(answers, {"ready": True, "inner_cuts": runner.inner_cuts})
     for line in sys.stdin:
         command = json.loads(line)
         if command["do"] == "visit":
-            _answer(answers, visit(runner, float(command["seconds"])))
+            _answer(answers, visit(runner, float(command["seconds"]), int(command["first_cut"])))
         else:
             _answer(answers, {"passes": burn(runner, float(command["seconds"]))})
     return 0
 
 
-def _export(begin: dict[str, Any]) -> list[str]:
-    from dvfo_env.profiling.engines import onnx_files
+def _export(begin: dict[str, Any]) -> str:
+    from dvfo_env.profiling.onnx_engine import write_models
 
-    return [str(path) for path in onnx_files(_network(begin["network"]), Path(begin["export"]))]
+    return str(write_models(_network(begin["network"]), Path(begin["folder"])))
 
 
 def _network(fields: dict[str, Any]) -> Any:
@@ -84,40 +87,43 @@ def _network(fields: dict[str, Any]) -> Any:
     )
 
 
-def _runner(begin: dict[str, Any]) -> Any:
-    from dvfo_env.profiling.engines import onnx_runner, torch_runner
+def _runner(begin: dict[str, Any]) -> Runner:
+    from dvfo_env.profiling.engines import torch_runner
 
-    if begin["engine"] == "onnxruntime":
-        paths = [Path(path) for path in begin["files"]]
-        return onnx_runner(paths, tuple(begin["network"]["input_shape"]), begin["threads"], begin["gpu"])
-    return torch_runner(_network(begin["network"]), begin["threads"], begin["gpu"])
+    network = _network(begin["network"])
+    if begin["engine"] == "torch":
+        return torch_runner(network, begin["threads"], begin["gpu"])
+    from dvfo_env.profiling.onnx_engine import onnx_runner
+
+    return onnx_runner(Path(begin["whole"]), Path(begin["folder"]), network, begin["threads"], begin["gpu"])
 
 
-def visit(runner: Any, seconds: float) -> dict[str, Any]:
-    """Warm up, then time passes; every second one runs the segments before the whole."""
+def visit(runner: Runner, seconds: float, first_cut: int) -> dict[str, Any]:
+    """Warm up, then go from cut to cut: the whole, head and tail by turns, every second pass backwards.
+
+    The answer's `passes` are rows of cut, whole, head and tail (ms). A network without inner cuts has cut 0.
+    """
     cpu = time.process_time()
-    reference = reference_ms()
     stop = time.perf_counter() + WARM_UP_S
-    while True:
-        _whole(runner)
-        _segments(runner)
-        if time.perf_counter() >= stop:
-            break
-    whole: list[float] = []
-    segments: list[list[float]] = []
+    runner.whole()
+    while time.perf_counter() < stop:
+        runner.whole()
+    reference = reference_ms()
+    passes: list[tuple[float, ...]] = []
     stop = time.perf_counter() + seconds
-    while len(whole) < MIN_PASSES or time.perf_counter() < stop:
-        if len(whole) % 2:
-            segments.append(_segments(runner))
-            whole.append(_whole(runner))
-        else:
-            whole.append(_whole(runner))
-            segments.append(_segments(runner))
-    cpu_s = time.process_time() - cpu
-    return {"whole_ms": whole, "segments_ms": segments, "reference_ms": reference, "cpu_s": cpu_s}
+    cut = first_cut
+    while not passes or time.perf_counter() < stop:
+        calls = (runner.whole, *(runner.cut_in_two(cut) if runner.inner_cuts else ()))
+        begun = time.perf_counter()
+        while not passes or passes[-1][0] != cut or time.perf_counter() < begun + CUT_S:
+            turn = 1 if len(passes) % 2 else -1
+            times = [_time(runner, call) for call in calls[::turn]]
+            passes.append((cut, *times[::turn]))
+        cut = cut % max(1, runner.inner_cuts) + 1 if runner.inner_cuts else 0
+    return {"passes": passes, "reference_ms": reference, "cpu_s": time.process_time() - cpu}
 
 
-def burn(runner: Any, seconds: float) -> int:
+def burn(runner: Runner, seconds: float) -> int:
     """Run the whole network back to back; how often it ran."""
     passes = 0
     stop = time.perf_counter() + seconds
@@ -128,21 +134,11 @@ def burn(runner: Any, seconds: float) -> int:
     return passes
 
 
-def _whole(runner: Any) -> float:
+def _time(runner: Runner, call: Callable[[], object]) -> float:
     begun = time.perf_counter_ns()
-    runner.whole()
+    call()
     runner.finish()
     return (time.perf_counter_ns() - begun) / 1e6
-
-
-def _segments(runner: Any) -> list[float]:
-    times = []
-    for run in runner.segments:
-        begun = time.perf_counter_ns()
-        run()
-        runner.finish()
-        times.append((time.perf_counter_ns() - begun) / 1e6)
-    return times
 
 
 def _answer(answers: TextIO, data: dict[str, Any]) -> None:

@@ -20,6 +20,8 @@ PLACES = (
 )
 SEGMENTS_MS = (1.0, 2.0, 3.0)
 """At 1 GHz on one core; two cores take 0.6 of it."""
+CUT_COST = 0.02
+"""What a head, and a tail, take more than their segments within the whole, of the whole network."""
 
 
 class World:
@@ -77,29 +79,40 @@ class World:
 
 
 class SimulatedBench:
-    def __init__(self, world: World, place: Place, overhead: float = 1.02) -> None:
+    """Times the whole, head and tail at one cut a visit; a cut costs the head and the tail `cut_cost` each.
+
+    `drift` multiplies all times, as a function of the world's time.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        place: Place,
+        cut_cost: float = CUT_COST,
+        drift: Callable[[float], float] = lambda now: 1.0,
+    ) -> None:
         self._world = world
         self._factor = 1.0 if len(place.cpus) == 1 else 0.6
         self._cores = len(place.cpus)
-        self._overhead = overhead
+        self._cut_cost = cut_cost
+        self._drift = drift
 
-    def visit(self, seconds: float) -> Sample:
+    def visit(self, seconds: float, first_cut: int) -> Sample:
         world = self._world
         world.visits += 1
         if world.stop_after is not None and world.visits > world.stop_after:
             raise KeyboardInterrupt
-        ghz = world.mhz[0] / 1000.0
-        drift = 1.0 + world.random.gauss(0.0, world.noise)
-        whole, rows = [], []
-        for _ in range(5):
-            row = [
-                value * self._factor / ghz * drift * (1.0 + world.random.gauss(0.0, 0.002))
-                for value in SEGMENTS_MS
-            ]
-            whole.append(sum(row) / self._overhead)
-            rows.append(row)
+        unit = self._factor / (world.mhz[0] / 1000.0) * self._drift(world.now)
+        unit *= 1.0 + world.random.gauss(0.0, world.noise)
+        whole = sum(SEGMENTS_MS)
+        head = sum(SEGMENTS_MS[:first_cut]) + self._cut_cost * whole
+        times = (whole, head, whole - head + 2.0 * self._cut_cost * whole)
+        passes = [
+            (first_cut, *(time * unit * (1.0 + world.random.gauss(0.0, 0.002)) for time in times))
+            for _ in range(5)
+        ]
         world.pass_time(seconds, own=seconds)
-        return Sample(whole, rows, 2.0, seconds)
+        return Sample(passes, 2.0, seconds)
 
     def burn(self, seconds: float) -> int:
         self._world.busy_cores = self._cores

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
+import random
 from pathlib import Path
 
 import pytest
 
 from dvfo_env.errors import MeasurementError
+from dvfo_env.profiling.estimates import MIN_VISITS, complete, settled
 from dvfo_env.profiling.load import Load, judge
 from dvfo_env.profiling.log import read_log
-from dvfo_env.profiling.measure import MIN_VISITS, Progress, measure, settled
+from dvfo_env.profiling.measure import Progress, measure
 from dvfo_env.profiling.result import findings
-from dvfo_env.profiling.statistics import median_interval, visits_needed
+from dvfo_env.profiling.statistics import median, median_interval, noise
 from tests.profiling import trees
 from tests.profiling.simulated import NETWORK, SimulatedMeter, World, open_log, plan
+
+FEWEST_VISITS = 6 * NETWORK.inner_cuts
+"""One cut is visited at a time here, and an interval takes six values."""
 
 
 def conditions_of(path: Path) -> list[str]:
@@ -24,24 +30,24 @@ def test_it_runs_until_every_median_is_known_well_enough(tmp_path: Path) -> None
     world, the_plan = World(noise=0.03), plan(precision=2.0, budget_s=1000.0)
     with open_log(tmp_path / "log", the_plan) as log:
         measure(the_plan, world.machine(), log, world.benches)
-        assert all(settled(log, condition, 2.0) for condition in the_plan.conditions("net"))
+        assert all(settled(log, NETWORK, condition, 2.0) for condition in the_plan.conditions("net"))
         found = findings(the_plan, log)
     assert world.now < 200.0
     for row in found.rows:
         assert row.visits > MIN_VISITS
         assert row.whole.half_width_percent <= 2.0
-        truth = 6.0 / 1.02 * (1.0 if row.condition.place == "cpu1" else 0.6)
+        truth = 6.0 * (1.0 if row.condition.place == "cpu1" else 0.6)
         assert row.whole.value == pytest.approx(truth, rel=0.03)
 
 
 def test_more_noise_takes_more_visits(tmp_path: Path) -> None:
     counts = []
-    for noise in (0.005, 0.05):
-        world, the_plan = World(noise=noise), plan(budget_s=1000.0)
-        with open_log(tmp_path / str(noise), the_plan) as log:
+    for each in (0.005, 0.05):
+        world, the_plan = World(noise=each), plan(budget_s=1000.0)
+        with open_log(tmp_path / str(each), the_plan) as log:
             measure(the_plan, world.machine(), log, world.benches)
         counts.append(world.visits)
-    assert counts[0] == 2 * MIN_VISITS
+    assert counts[0] == 2 * FEWEST_VISITS
     assert counts[1] > counts[0]
 
 
@@ -54,11 +60,26 @@ def test_the_budget_ends_it_and_what_was_not_reached_is_said(tmp_path: Path) -> 
     assert not any(row.settled for row in found.rows)
 
 
-def test_every_condition_is_visited_once_even_without_time(tmp_path: Path) -> None:
+def test_every_cut_is_visited_once_under_every_condition_even_without_time(tmp_path: Path) -> None:
     world, the_plan = World(), plan(cpu_mhz=(500.0, 1000.0), budget_s=0.001)
+    conditions = the_plan.conditions("net")
     with open_log(tmp_path / "log", the_plan) as log:
         measure(the_plan, world.machine(), log, world.benches)
-    assert sorted(conditions_of(tmp_path / "log")) == sorted(c.key for c in the_plan.conditions("net"))
+        assert all(complete(log, NETWORK, condition) for condition in conditions)
+    every = [condition.key for condition in conditions] * NETWORK.inner_cuts
+    assert sorted(conditions_of(tmp_path / "log")) == sorted(every)
+
+
+def test_a_condition_that_takes_many_visits_to_go_round_its_cuts_comes_first(tmp_path: Path) -> None:
+    world, the_plan = World(), plan(budget_s=30.0)
+    first, second = the_plan.conditions("net")
+    world.stop_after = 1
+    with pytest.raises(KeyboardInterrupt), open_log(tmp_path / "log", the_plan) as log:
+        measure(the_plan, world.machine(), log, world.benches)
+    world.stop_after = None
+    with open_log(tmp_path / "log", the_plan) as log:
+        measure(the_plan, world.machine(), log, world.benches)
+    assert set(conditions_of(tmp_path / "log")[:4]) == {first.key, second.key}
 
 
 def test_conditions_are_interleaved_in_a_new_order_every_round(tmp_path: Path) -> None:
@@ -123,14 +144,16 @@ def test_precision_and_budget_do_not_change_the_hash_but_clocks_do() -> None:
 
 
 def test_progress_tells_what_is_left(tmp_path: Path) -> None:
-    world, the_plan = World(noise=0.03), plan(budget_s=1000.0)
+    world, the_plan = World(noise=0.06), plan(budget_s=1000.0)
     told: list[Progress] = []
     with open_log(tmp_path / "log", the_plan) as log:
         measure(the_plan, world.machine(), log, world.benches, told.append)
     assert told[0].worst_percent is None
+    assert told[0].left_s == pytest.approx(the_plan.budget_s, abs=1.0)  # nothing shorter is known yet
     assert told[-1].settled == told[-1].conditions == 2
     assert told[-1].left_s == 0.0
-    assert told[10].left_s > 0.0
+    known = [progress for progress in told[:-1] if progress.worst_percent is not None]
+    assert 0.0 < known[-1].left_s < 100.0
 
 
 def test_power_windows_are_measured_at_every_clock_with_idling_beside_them(tmp_path: Path) -> None:
@@ -178,10 +201,38 @@ def test_the_interval_of_a_median_is_the_sign_tests() -> None:
     assert median_interval([1.0] * 5).low is None
 
 
-def test_half_the_width_takes_four_times_the_visits() -> None:
-    present = median_interval([100.0 + value for value in range(-10, 11)])
-    needed = visits_needed(present, present.half_width_percent / 2.0)
-    assert needed == pytest.approx(4 * present.count, abs=1)
+def test_noise_of_a_steady_machine_is_the_medians_interval() -> None:
+    order = random.Random(0)
+    ratios = []
+    for _ in range(40):
+        values = [order.gauss(100.0, 1.0) for _ in range(60)]
+        ratios.append((noise(values) or 0.0) / (median_interval(values).half_width or 1.0))
+    assert min(ratios) == 1.0
+    assert sorted(ratios)[20] < 1.5
+
+
+@pytest.mark.parametrize("correlation_time", [5, 20])
+def test_two_runs_of_a_drifting_machine_differ_by_less_than_their_noise(correlation_time: int) -> None:
+    order = random.Random(correlation_time)
+    decay = math.exp(-1.0 / correlation_time)
+    agree = by_interval_alone = 0
+    for _ in range(100):
+        speed, values = order.gauss(0.0, 1.0), []
+        for _ in range(130):
+            speed = decay * speed + math.sqrt(1.0 - decay**2) * order.gauss(0.0, 1.0)
+            values.append(100.0 + speed + order.gauss(0.0, 0.7))
+        first, second = values[:60], values[70:]
+        change = abs(median(first) - median(second))
+        agree += change <= math.hypot(noise(first) or 0.0, noise(second) or 0.0)
+        halves = [median_interval(run).half_width or 0.0 for run in (first, second)]
+        by_interval_alone += change <= math.hypot(*halves)
+    assert agree >= 93
+    assert by_interval_alone < 80
+
+
+def test_too_few_values_state_no_noise() -> None:
+    assert noise([1.0] * 8) is None
+    assert noise([1.0] * 9) == 0.0
 
 
 def test_network_of_the_simulation_has_its_segments() -> None:

@@ -10,11 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dvfo_env.devices import DeviceModel, load_device
-from dvfo_env.profiling.benches import WorkerBench
-from dvfo_env.profiling.plan import Place
+from dvfo_env.profiling.benches import start_benches
+from dvfo_env.profiling.onnx_engine import write_models
+from dvfo_env.profiling.plan import ENGINES, Engine, Place
 from dvfo_env.profiling.session import Options, look, run
 from dvfo_env.record_yaml import write_record
 from dvfo_env.workloads import load_workload
@@ -60,18 +62,38 @@ def tiny_card(path: Path) -> Path:
     return write_record(card, path)
 
 
-def test_a_worker_runs_the_whole_network_and_its_segments() -> None:
-    bench = WorkerBench(network(), Place("cpu1", "torch", "cpu", "cpu", HERE, "one core"))
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_worker_runs_the_whole_network_and_both_pieces(engine: Engine, tmp_path: Path) -> None:
+    pytest.importorskip(engine)
+    place = Place("cpu1", engine, "cpu", "cpu", HERE, "one core")
+    bench = start_benches(network(), (place,), tmp_path)["cpu1"]
     try:
-        bench.wait_until_ready()
-        sample = bench.visit(0.05)
+        sample = bench.visit(0.05, 1)
         assert bench.burn(0.02) >= 1
     finally:
         bench.close()
-    assert len(sample.whole_ms) == len(sample.segments_ms) >= 3
-    assert all(len(row) == 2 for row in sample.segments_ms)
-    assert min(sample.whole_ms) > 0.0
+    for cut, *times in sample.passes:
+        assert cut == 1
+        assert len(times) == 3
+        assert min(times) > 0.0
     assert sample.cpu_s > 0.0
+
+
+def test_onnx_heads_and_tails_compute_what_the_whole_computes(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    of = network()
+    whole = write_models(of, tmp_path)
+    image = np.random.default_rng(0).random((1, *of.input_shape), dtype=np.float32)
+
+    def run(path: Path, tensors: list[np.ndarray]) -> list[np.ndarray]:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        names = [tensor.name for tensor in session.get_inputs()]
+        return session.run(None, dict(zip(names, tensors, strict=True)))
+
+    crossing = run(tmp_path / "head-001.onnx", [image])
+    (answer,) = run(tmp_path / "tail-001.onnx", crossing)
+    (expected,) = run(whole, [image])
+    np.testing.assert_allclose(answer, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_short_real_profile_can_be_used(tmp_path: Path) -> None:

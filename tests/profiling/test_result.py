@@ -23,7 +23,15 @@ from dvfo_env.scenario import load_scenario
 from dvfo_env.tables import compile_scenario
 from dvfo_env.workloads import load_workload
 from dvfo_env.workloads.card import Cut, CutTensor, Segment, WorkloadCard
-from tests.profiling.simulated import SEGMENTS_MS, SimulatedBench, SimulatedMeter, World, open_log, plan
+from tests.profiling.simulated import (
+    CUT_COST,
+    SEGMENTS_MS,
+    SimulatedBench,
+    SimulatedMeter,
+    World,
+    open_log,
+    plan,
+)
 
 CORES = {"cpu": 2}
 
@@ -70,29 +78,57 @@ def card() -> WorkloadCard:
     )
 
 
-def test_segments_are_scaled_to_the_whole_and_the_ratio_is_said(tmp_path: Path) -> None:
+def test_segments_are_differences_of_heads_and_sum_to_the_whole(tmp_path: Path) -> None:
     the_plan = plan()
     found, _ = measured(tmp_path / "log", the_plan)
     assert found.all_add_up
-    assert found.rows[0].sum_percent == pytest.approx(102.0, abs=0.1)
+    row = found.rows[0]
+    assert row.sums_percent == pytest.approx((104.0, 104.0), abs=0.3)  # each piece pays for the cut
     law = profile_of(the_plan, found).latency["net"]["cpu1"]
     assert isinstance(law, SegmentTable)
-    assert sum(law.segment_ms.values()) == pytest.approx(found.rows[0].whole.value, rel=0.002)
-    shares = np.array(list(law.segment_ms.values())) / sum(law.segment_ms.values())
-    assert shares == pytest.approx(np.array(SEGMENTS_MS) / 6.0, rel=0.01)
-    assert "102.0 %" in law.split_note
+    assert sum(law.segment_ms.values()) == pytest.approx(row.whole.value, rel=1e-12)
+    heads = np.cumsum(list(law.segment_ms.values()))[:-1]
+    assert heads == pytest.approx(np.cumsum(SEGMENTS_MS)[:-1] + CUT_COST * 6.0, rel=0.02)
+    assert "head and tail take 10" in law.split_note
     low, high = law.range_ms or (0.0, 0.0)
-    assert low < sum(law.segment_ms.values()) < high
+    assert low < row.whole.value < high
 
 
-def test_segments_that_do_not_add_up_are_reported(tmp_path: Path) -> None:
+def test_heads_and_tails_that_do_not_add_up_are_reported(tmp_path: Path) -> None:
     the_plan, world = plan(), World()
     with open_log(tmp_path / "log", the_plan) as log:
-        benches = {place.name: SimulatedBench(world, place, overhead=1.2) for place in the_plan.places}
+        benches = {place.name: SimulatedBench(world, place, cut_cost=0.06) for place in the_plan.places}
         measure(the_plan, world.machine(), log, lambda network, of: benches)
         found = findings(the_plan, log)
     assert not found.all_add_up
     assert "NOT within 10 %" in profile_of(the_plan, found).latency["net"]["cpu2"].split_note
+
+
+def test_a_longer_head_never_takes_less_time(tmp_path: Path) -> None:
+    the_plan, world = plan(), World()
+    path = tmp_path / "log"
+    with open_log(path, the_plan) as log:
+        measure(the_plan, world.machine(), log, world.benches)
+        for entry in log.of_kind("visit"):
+            entry["cuts"] = {cut: [{"1": 0.5, "2": 0.4}[cut], 1.0] for cut in entry["cuts"]}
+        found = findings(the_plan, log)
+    for row in found.rows:
+        assert row.segments_ms == pytest.approx([0.45 * row.whole.value, 0.0, 0.55 * row.whole.value])
+
+
+def test_a_drift_of_the_machine_is_in_the_stated_range(tmp_path: Path) -> None:
+    the_plan = plan(precision=0.1)
+    widths = []
+    for name, drift in (("steady", lambda now: 1.0), ("drifts", lambda now: 1.0 + 0.1 * (now // 10.0 % 2))):
+        world = World()
+        with open_log(tmp_path / name, the_plan) as log:
+            benches = {place.name: SimulatedBench(world, place, drift=drift) for place in the_plan.places}
+            measure(the_plan, world.machine(), log, lambda network, of, benches=benches: benches)
+            found = findings(the_plan, log)
+        low, high = profile_of(the_plan, found).latency["net"]["cpu1"].range_ms
+        widths.append((high - low) / found.rows[0].whole.value)
+    assert widths[0] < 0.02
+    assert widths[1] > 0.1
 
 
 def test_a_profile_says_what_could_not_be_measured(tmp_path: Path) -> None:
@@ -114,7 +150,7 @@ def test_clocks_become_a_table_linear_in_the_period(tmp_path: Path) -> None:
     assert isinstance(profile.latency["net"]["cpu1"], ClockTable)
     model = DeviceModel(profile, card())
     latency = model.head_latency_ms("cpu1", [500.0, 800.0, 1000.0, 2000.0, 4000.0], [0.0], [0.0])[-1, :, 0, 0]
-    expected = 6.0 / 1.02 / np.array([0.5, 0.8, 1.0, 2.0, 2.0])
+    expected = 6.0 / np.array([0.5, 0.8, 1.0, 2.0, 2.0])
     assert latency == pytest.approx(expected, rel=0.01)
 
 
