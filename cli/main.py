@@ -20,6 +20,7 @@ VERBS = {
     "workloads": "list networks, show the table of cuts of one, add your own",
     "profile": "measure this machine: a device profile of its cores, clocks and energy",
     "predict": "latency, power and energy of one operating point",
+    "accuracy": "measure accuracy under compression of a network, show what was measured",
     "calibrate": "fit device profiles, server profiles and uplink models to raw measurements",
     "validate": "re-run rows of a results file and compare",
     "bench": "measure the speed of the environment, the oracle and training",

@@ -1,0 +1,187 @@
+"""Measure accuracy, agreement with the uncompressed network, bytes and times: every cut, every setting.
+
+Examples:
+    dvfo accuracy measure --model demo-vgg --data fashion-mnist
+    dvfo accuracy measure --model mobilenet-v2 --data photographs --cuts features.7,features.10
+    dvfo accuracy measure --model net:build@weights.safetensors --data my-images --bottleneck
+
+--data: fashion-mnist, photographs, or a folder (ImageFolder layout, CIFAR's binary files, four IDX files).
+--model: mobilenet-v2, efficientnet-lite0, demo-vgg, demo-resnet, demo-mobilenet, or module:function with
+@weights.safetensors behind it; its workload card must exist (dvfo workloads add).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dvfo_cli.output import print_json, print_note
+
+if TYPE_CHECKING:
+    from dvfo_env.accuracy.measuring.session import Options, Outcome, Progress
+    from dvfo_env.accuracy.measuring.settings import Settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `dvfo accuracy measure`."""
+    parser.add_argument("--model", required=True, help="a network with weights")
+    parser.add_argument("--data", required=True, help="labelled images")
+    parser.add_argument("--cuts", metavar="A,B", help="default: those that send less than the input")
+    parser.add_argument(
+        "--rankings",
+        metavar="A,B",
+        help="of magnitude, variance, taylor, attention; attention-dynamic chooses channels anew for every "
+        "input; default: all",
+    )
+    parser.add_argument("--keep", metavar="A,B", help="shares of channels kept; default: 1,1/2,1/4,1/8,1/16")
+    parser.add_argument("--bits", metavar="A,B", help="default: 32,16,8,6,4,3,2")
+    parser.add_argument("--coders", metavar="A,B", help="default: none,zlib,zstd,rans")
+    parser.add_argument(
+        "--bottleneck", action="store_true", help="also train bottlenecks of 1/4 and 1/8 of the channels"
+    )
+    parser.add_argument("--images", type=int, metavar="N", help="at most so many test images; default: all")
+    parser.add_argument(
+        "--bytes-images", type=int, metavar="N", help="images encoded for bytes; default: 500"
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="processes; default: one for every core")
+    parser.add_argument("--name", help="of the table; default: the model's")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: where dvfo accuracy list looks")
+    parser.add_argument("--fresh", action="store_true", help="forget what an earlier run measured")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure and write the table."""
+    from dvfo_env.accuracy.measuring import session
+
+    options = _options(arguments)
+    with _Display() as show:
+        try:
+            outcome = session.run(options, show)
+        except KeyboardInterrupt:
+            show.clear()
+            print("what was measured is kept; the same command goes on from there", file=sys.stderr)
+            raise
+    if arguments.json:
+        print_json(_as_data(outcome))
+        return 0
+    table = outcome.table
+    print_note(f"{table.title}: {len(table.rows.cut)} settings at {len(set(table.rows.cut))} cuts")
+    print_note(table.note)
+    if outcome.resumed:
+        print_note(f"{outcome.resumed:.0%} came from an earlier run")
+    print_note(
+        f"{outcome.path} written after {outcome.seconds:.0f} s; every image's outcome in {outcome.record}"
+    )
+    return 0
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    from dvfo_env.accuracy.measuring.session import Options, default_workers
+    from dvfo_env.errors import ConfigError
+
+    if arguments.workers is not None and arguments.workers < 1:
+        raise ConfigError(f"--workers: {arguments.workers} is below 1")
+    return Options(
+        model=arguments.model,
+        data=arguments.data,
+        settings=_settings(arguments),
+        workers=arguments.workers or default_workers(),
+        name=arguments.name,
+        out=arguments.out,
+        fresh=arguments.fresh,
+    )
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    from dvfo_env.accuracy.measuring.settings import Settings
+
+    given: dict[str, Any] = {}
+    for option in ("cuts", "rankings", "coders"):
+        if getattr(arguments, option):
+            given[option] = tuple(getattr(arguments, option).split(","))
+    if arguments.keep:
+        given["keeps"] = tuple(_number("--keep", text) for text in arguments.keep.split(","))
+    if arguments.bits:
+        given["bits"] = tuple(int(_number("--bits", text)) for text in arguments.bits.split(","))
+    if arguments.images is not None:
+        given["images"] = arguments.images
+    if arguments.bytes_images is not None:
+        given["bytes_images"] = arguments.bytes_images
+    if arguments.bottleneck:
+        given["bottlenecks"] = (1 / 4, 1 / 8)
+    return Settings(**given)
+
+
+def _number(option: str, text: str) -> float:
+    from dvfo_env.errors import ConfigError
+
+    try:
+        return float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        raise ConfigError(f"{option}: {text!r} is no number") from None
+
+
+class _Display:
+    """Progress on standard error: one line that changes on a terminal, a line every ten seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._every_s = 0.5 if self._live else 10.0
+        self._shown = 0.0
+        self._width = 0
+
+    def __enter__(self) -> _Display:
+        self._write("opening the network and the images")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def __call__(self, progress: Progress) -> None:
+        import time
+
+        now = time.monotonic()
+        if now - self._shown >= self._every_s:
+            self._shown = now
+            self._write(_progress_line(progress))
+
+    def clear(self) -> None:
+        """Take the changing line away."""
+        if self._live and self._width:
+            sys.stderr.write("\r" + " " * self._width + "\r")
+            sys.stderr.flush()
+            self._width = 0
+
+    def _write(self, line: str) -> None:
+        if self._live:
+            from shutil import get_terminal_size
+
+            line = line[: get_terminal_size().columns - 1]
+            sys.stderr.write("\r" + line.ljust(self._width))
+            self._width = len(line)
+        else:
+            sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
+def _progress_line(progress: Progress) -> str:
+    left = "time left not known yet"
+    if progress.left_s is not None:
+        minutes, seconds = divmod(round(progress.left_s), 60)
+        left = f"about {minutes}:{seconds:02d} left"
+    return f"{progress.stage}: {progress.share:.0%}, {progress.cuts_done} of {progress.cuts} cuts, {left}"
+
+
+def _as_data(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "table": str(outcome.path),
+        "images": str(outcome.record),
+        "seconds": outcome.seconds,
+        "resumed_share": outcome.resumed,
+        **outcome.table.model_dump(mode="json", exclude={"rows"}, exclude_none=True),
+        "rows": [row._asdict() for row in outcome.table.all_rows()],
+    }

@@ -1,0 +1,123 @@
+"""The encoders of one cut: made from the calibration images, kept in a folder, read back on their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dvfo_env.accuracy.importance import CutFeatures, better_fill, calibrate, order_of, static_importance
+from dvfo_env.accuracy.importance.attention import ChannelAttention, load_attention, save_attention
+from dvfo_env.accuracy.importance.train_attention import train_attention
+from dvfo_env.accuracy.measuring.settings import IMAGE, PER_INPUT, Settings, VariantKey
+from dvfo_env.accuracy.measuring.variants import FeatureVariant, ImageVariant, Payload, Variant
+from dvfo_env.codecs import ChannelCalibration, load_calibrations, save_calibrations
+
+ATTENTION = "attention"
+"""The ranking that is trained."""
+
+_PAYLOAD, _ATTENTION = "frames.npz", "attention.safetensors"
+_PLAIN = "plain"
+#: Calibration images that the attention's fixed order is the mean of.
+_ORDER_IMAGES = 64
+
+Floats = NDArray[np.float32]
+
+
+class Encoders:
+    """Encoders of one cut for all settings; `prepare` or `load` before `variants`."""
+
+    def __init__(self, keys: Sequence[VariantKey], settings: Settings) -> None:
+        self._keys = list(keys)
+        self._settings = settings
+        self._calibrations: dict[str, list[ChannelCalibration]] = {}
+        self._attentions: list[ChannelAttention] = []
+
+    def variants(self) -> list[Variant]:
+        """One for every setting, mildest first."""
+        return [self._variant(key) for key in self._keys]
+
+    def prepare(
+        self,
+        cut: str,
+        payload: Payload,
+        reference: Floats,
+        tail: Callable[[Sequence[Tensor]], Tensor],
+    ) -> None:
+        """Make everything from the calibration images' `payload` and the uncompressed network's answers."""
+        if not any(key.kind != IMAGE for key in self._keys):
+            return
+        features = CutFeatures(
+            cut, tuple(torch.from_numpy(tensor) for tensor in payload), tail, torch.from_numpy(reference)
+        )
+        bits = tuple(sorted({key.bits for key in self._keys if key.bits <= 8}))
+        plain = calibrate(features, "magnitude", bits)
+        self._calibrations[_PLAIN] = plain
+        for ranking in self._settings.modules:
+            if ranking == ATTENTION:
+                self._attentions = train_attention(features)
+                scores = self._mean_importance(features)
+            else:
+                scores = static_importance(features, ranking)
+            self._calibrations[ranking] = _ordered(plain, features, scores)
+
+    def save(self, folder: Path, frames: Payload) -> None:
+        """Keep the parameters, and payloads of the frames that are to be timed."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, calibrations in self._calibrations.items():
+            save_calibrations(folder / f"{name}.calibration", calibrations)
+        if self._attentions:
+            save_attention(folder / _ATTENTION, self._attentions)
+        np.savez(folder / _PAYLOAD, *frames)  # last: whoever finds it finds everything
+
+    @staticmethod
+    def kept(folder: Path) -> bool:
+        """Whether `save` has come to its end there."""
+        return (folder / _PAYLOAD).exists()
+
+    @classmethod
+    def load(cls, folder: Path, settings: Settings, keys: Sequence[VariantKey]) -> tuple[Encoders, Payload]:
+        """What `save` kept, and the payloads."""
+        encoders = cls(keys, settings)
+        for file in folder.glob("*.calibration"):
+            encoders._calibrations[file.stem] = load_calibrations(file)
+        if (folder / _ATTENTION).exists():
+            encoders._attentions = load_attention(folder / _ATTENTION)
+        with np.load(folder / _PAYLOAD) as kept:
+            payload = [kept[name] for name in kept.files]
+        return encoders, payload
+
+    def _variant(self, key: VariantKey) -> Variant:
+        if key.kind == IMAGE:
+            return ImageVariant(key)
+        name = key.ranking.removesuffix(PER_INPUT) or _PLAIN
+        scorer = self._importance if key.ranking.endswith(PER_INPUT) else None
+        return FeatureVariant(key, self._calibrations[name], scorer)
+
+    def _importance(self, payload: Payload) -> list[Floats]:
+        """Of the channels of every input, [N, C] for every tensor."""
+        return [
+            np.stack([attention.importance(tensor) for tensor in tensors])
+            for attention, tensors in zip(self._attentions, payload, strict=True)
+        ]
+
+    def _mean_importance(self, features: CutFeatures) -> list[Tensor]:
+        """Over some calibration images: the attention as a fixed order."""
+        some = [tensor.numpy() for tensor in features.some(_ORDER_IMAGES).tensors]
+        return [torch.from_numpy(scores.mean(axis=0)) for scores in self._importance(some)]
+
+
+def _ordered(
+    plain: Sequence[ChannelCalibration], features: CutFeatures, scores: Sequence[Tensor]
+) -> list[ChannelCalibration]:
+    """The same ranges in another order, with the fill that suits it."""
+    fills = better_fill(features, scores)
+    return [
+        replace(calibration, order=order_of(score).numpy(), fill=fill.numpy().astype(np.float32))
+        for calibration, score, fill in zip(plain, scores, fills, strict=True)
+    ]
