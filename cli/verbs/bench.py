@@ -1,9 +1,10 @@
-"""Measure speed on this machine: of the environment (beside CartPole), of the exact searches, of training.
+"""Measure speed on this machine: of the environment (beside CartPole), exact searches, training, codec.
 
 Examples:
     dvfo bench env         steps a second, batched and scalar, and the time to the first step
     dvfo bench oracle      milliseconds a decision of the clairvoyant, of the bound; best fixed action
     dvfo bench train       steps a second, share of the environment and peak memory of a short training run
+    dvfo bench codec       MB of float32 features encoded and decoded a second, one core, by setting
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dvfo_cli.output import print_json, print_table
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `dvfo bench`."""
-    parser.add_argument("what", choices=("env", "oracle", "train"), help="which speed")
+    parser.add_argument("what", choices=("env", "oracle", "train", "codec"), help="which speed")
     parser.add_argument("--scenario", default="default", help="shipped name or .yaml file; default: default")
     parser.add_argument(
         "--run", metavar="DIR", help="for env: also with the decisions of this trained policy"
@@ -45,6 +46,10 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
         from dvfo_benchmarks.oracle import bench_oracle
 
         return bench_oracle(arguments.scenario)
+    if arguments.what == "codec":
+        from dvfo_benchmarks.codec import bench_codec
+
+        return bench_codec()
     from dvfo_benchmarks.train import bench_train
 
     return bench_train(arguments.scenario, agent=arguments.agent, minutes=arguments.minutes)

@@ -126,7 +126,8 @@ def _decompressed(payload: memoryview, shape: tuple[int, int, int], file_format:
     except (
         Exception
     ) as error:  # Pillow's readers raise OSError, SyntaxError, ValueError, struct.error, EOFError ...
-        raise CodecError(f"frame: {file_format} payload: {error}") from None
+        reason = "is none" if isinstance(error, pillow.UnidentifiedImageError) else error
+        raise CodecError(f"frame: {file_format} payload: {reason}") from None
     return np.array(pixels).reshape(shape)
 
 

@@ -25,7 +25,7 @@ IMAGE_FRAMES = [
     for name in IMAGE_CODECS
     for image in (IMAGE, np.ascontiguousarray(IMAGE[..., :1]))
 ]
-SETTINGS = dict(max_examples=300, deadline=None)
+SETTINGS = dict(max_examples=150, deadline=None)
 
 
 def sealed(frame: bytes) -> bytes:
