@@ -1,7 +1,7 @@
 """Device profiles: list them, show every coefficient of one with its evidence, or compare all.
 
 Examples:
-    dvfo devices                       list
+    dvfo devices                       list: shipped, and your own
     dvfo devices show jetson-tx2       what is measured, fitted, assumed; then every coefficient
     dvfo devices compare               each network on each device, as it comes out of the box
     dvfo devices compare resnet50 --plot fronts.png     one network: side by side, latency against energy
@@ -30,10 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "action", nargs="?", choices=("list", "show", "compare", "page"), default="list", help="default: list"
     )
     parser.add_argument(
-        "name", nargs="?", help="for show: a shipped name or a .yaml profile; for compare: a network"
+        "name", nargs="?", help="for show: a device of the list or a .yaml profile; for compare: a network"
     )
     parser.add_argument(
-        "--devices", metavar="A,B", help="for compare with a network: only these; default: all shipped"
+        "--devices",
+        metavar="A,B",
+        help="for compare with a network: only these names or .yaml profiles; default: all of the list",
     )
     parser.add_argument(
         "--plot",
@@ -63,9 +65,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(as_json: bool) -> int:
-    from dvfo_env.devices import list_devices, load_device
+    from dvfo_env.devices.library import user_devices_folder
 
-    rows = [_summary(load_device(name)) for name in list_devices()]
+    profiles, own, unreadable = _known()
+    rows = [{**_summary(profile), "own": profile.name in own} for profile in profiles]
     if as_json:
         print_json(rows)
         return 0
@@ -74,7 +77,7 @@ def _list(as_json: bool) -> int:
         ("name", *(["title"] if full else []), "clocks\n(cpu x gpu x mem)", "mappings", *EVIDENCE),
         [
             (
-                row["name"],
+                row["name"] + (" *" if row["own"] else ""),
                 *([row["title"]] if full else []),
                 " x ".join(str(len(row[axis]) or "-") for axis in ("cpu_mhz", "gpu_mhz", "mem_mhz")),
                 ", ".join(row["mappings"]) if full else len(row["mappings"]),
@@ -84,7 +87,29 @@ def _list(as_json: bool) -> int:
         ],
     )
     print_note("measured, fitted, assumed: number of coefficients; dvfo devices show NAME prints each")
+    if any(row["own"] for row in rows):
+        print_note(f"* your own, in {user_devices_folder()}")
+    for line in unreadable:
+        print_note(f"left out: {line}")
     return 0
+
+
+def _known() -> tuple[list[DeviceProfile], set[str], list[str]]:
+    """Every shipped profile and the user's own; names of the latter; why some of them cannot be read."""
+    from dvfo_env.devices import list_devices, load_device
+    from dvfo_env.devices.library import list_user_devices
+    from dvfo_env.errors import ConfigError
+
+    profiles = [load_device(name) for name in list_devices()]
+    own, unreadable = [], []
+    for name in list_user_devices():
+        try:
+            # by the name that finds it, whatever the file says inside
+            profiles.append(load_device(name).model_copy(update={"name": name}))
+            own.append(name)
+        except ConfigError as error:
+            unreadable.append(str(error))
+    return profiles, set(own), unreadable
 
 
 def _summary(profile: DeviceProfile) -> dict[str, Any]:
@@ -163,22 +188,30 @@ def _tree(rows: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
 
 def _compare(as_json: bool) -> int:
     """Every network on every device that knows it, as it comes out of the box: all local, top clocks."""
-    from dvfo_env.devices import list_devices, load_device, predict
+    from dvfo_env.devices import predict
+    from dvfo_env.errors import ConfigError
 
-    rows = []
-    for profile in map(load_device, list_devices()):
+    rows: list[dict[str, Any]] = []
+    profiles, own, unreadable = _known()
+    for profile in profiles:
         cpu, gpu, memory = (d.mhz[-1] if d else None for d in (profile.cpu, profile.gpu, profile.memory))
         for workload, laws in sorted(profile.latency.items()):
             mapping = profile.out_of_the_box if profile.out_of_the_box in laws else next(iter(laws))
-            result = predict(profile, workload, mapping, cpu, gpu, memory)
+            try:
+                result = predict(profile, workload, mapping, cpu, gpu, memory)
+            except ConfigError as error:  # the card of one's own network may have gone
+                if profile.name not in own:
+                    raise
+                unreadable.append(f"{profile.name}: {error}")
+                continue
             rows.append(
                 {
                     "workload": workload,
                     "device": profile.name,
                     "mapping": mapping,
                     "latency_ms": result["latency_ms"],
-                    "power_mw": result["power_mw"]["total"],
-                    "energy_mj": result["energy_mj"]["total"],
+                    "power_mw": result["power_mw"] and result["power_mw"]["total"],
+                    "energy_mj": result["energy_mj"] and result["energy_mj"]["total"],
                 }
             )
     rows.sort(key=lambda row: (row["workload"], row["latency_ms"]))
@@ -187,16 +220,21 @@ def _compare(as_json: bool) -> int:
         return 0
     print_table(tuple(rows[0]) if rows else ("workload",), [tuple(row.values()) for row in rows])
     print_note("everything local, highest clocks, the mapping used out of the box; board power and energy")
+    for line in unreadable:
+        print_note(f"left out: {line}")
     return 0
 
 
 def _side_by_side(arguments: argparse.Namespace) -> int:
     """One network on every device: out of the box, the fastest and the thriftiest setting."""
-    from dvfo_env.devices import list_devices, load_device
+    from dvfo_env.devices import load_device
     from dvfo_env.devices.compare import compare, plot_fronts
 
-    names = arguments.devices.split(",") if arguments.devices else list_devices()
-    rows, fronts = compare([load_device(name.strip()) for name in names], arguments.name)
+    if arguments.devices:
+        profiles = [load_device(name.strip()) for name in arguments.devices.split(",")]
+    else:
+        profiles, _, _ = _known()
+    rows, fronts = compare(profiles, arguments.name)
     picture = plot_fronts(fronts, arguments.name, arguments.plot) if arguments.plot else None
     if arguments.json:
         print_json(rows)

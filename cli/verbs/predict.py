@@ -57,6 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print_note(f"everything before cut {result['cut_index']} ({result['cut']})")
     print_note(f"latency {result['latency_ms']:.2f} ms")
+    if result["energy_mj"] is None:
+        print_note("latency only: nothing says this device's power")
+        return 0
     rows = [
         (part, float(result["power_mw"][part]), float(result["energy_mj"][part]))
         for part in sorted(result["energy_mj"], key=lambda part: part == "total")

@@ -59,7 +59,8 @@ class PowerModel:
         if power is None:
             raise ConfigError(
                 f"{self._profile.name}: power is not in this profile (latency only): nothing measured it; "
-                "use objective.eta 0, or give watts by hand (dvfo profile --idle-watts --cpu-watts)"
+                "use objective.eta 0, or give watts by hand (dvfo calibrate csv --idle-mw --busy-mw, or "
+                "dvfo profile --idle-watts --cpu-watts for this machine)"
             )
         if energy in ("board", "dynamic"):
             return power.board

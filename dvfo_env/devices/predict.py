@@ -26,7 +26,8 @@ def predict(
 
     A clock that the device does not have is None or 0. `cut` is a name or an index (negative counts from the
     end).
-    Returns latency_ms; power_mw and energy_mj, each with total, idle, cpu, gpu, memory; and the point itself.
+    Returns latency_ms; power_mw and energy_mj, each with total, idle, cpu, gpu, memory, or None where the
+    profile is latency only; and the point itself.
 
     Raises:
         ConfigError: unknown device, workload, mapping or cut, or a clock that is not a legal point.
@@ -45,16 +46,18 @@ def predict(
     names = [str(getattr(c, "name", c)) for c in card.cuts]
     index = _cut_index(cut, names, card.name)
     latency_ms = float(model.head_latency_ms(mapping, *point)[index, 0, 0, 0])
-    parts = {
-        name: float(v[index, 0, 0, 0])
-        for name, v in model.head_energy_parts_mj(mapping, *point, energy).items()
-    }
-    energy_mj = {"total": sum(parts.values()), **parts}
-    per_second = 1000.0 / latency_ms if latency_ms > 0.0 else 0.0
-    idle = float(np.ravel(model.idle_power_mw(*point, energy))[0])
-    power_mw = {name: value * per_second for name, value in energy_mj.items()}
-    if latency_ms == 0.0:
-        power_mw |= {"total": idle, "idle": idle}
+    power_mw = energy_mj = None
+    if profile.power is not None:
+        parts = {
+            name: float(v[index, 0, 0, 0])
+            for name, v in model.head_energy_parts_mj(mapping, *point, energy).items()
+        }
+        energy_mj = {"total": sum(parts.values()), **parts}
+        per_second = 1000.0 / latency_ms if latency_ms > 0.0 else 0.0
+        power_mw = {name: value * per_second for name, value in energy_mj.items()}
+        if latency_ms == 0.0:
+            idle = float(np.ravel(model.idle_power_mw(*point, energy))[0])
+            power_mw |= {"total": idle, "idle": idle}
     return {
         "device": profile.name,
         "workload": card.name,

@@ -10,6 +10,61 @@ import pytest
 from dvfo_cli.main import main
 from dvfo_env.devices import list_devices, load_device
 from dvfo_env.devices.page import devices_page
+from dvfo_env.record_yaml import write_record
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty place for one's own devices."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    folder = tmp_path / "data" / "dvfo" / "devices"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_ones_own_devices_stand_in_the_list_and_in_comparisons(
+    own_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = load_device("raspberry-pi-4b").model_copy(update={"title": "My Pi", "power": None})
+    write_record(mine, own_folder / "my-pi.yaml")
+    (own_folder / "torn.yaml").write_text("name: [", encoding="utf-8")
+    assert main(["devices"]) == 0
+    printed = capsys.readouterr().out
+    assert "my-pi *" in printed
+    assert f"* your own, in {own_folder}" in printed
+    assert "torn.yaml: line" in printed
+    assert main(["devices", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert set(rows) == {*list_devices(), "my-pi"}
+    assert [name for name, row in rows.items() if row["own"]] == ["my-pi"]
+    for told in (["compare"], ["compare", "resnet50"]):
+        assert main(["devices", *told, "--json"]) == 0
+        found = [row for row in json.loads(capsys.readouterr().out) if row["device"] == "my-pi"]
+        assert found
+        assert all(row["energy_mj"] is None and row["latency_ms"] > 0.0 for row in found)
+
+
+def test_a_latency_only_device_is_predicted_without_power(
+    own_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_record(load_device("raspberry-pi-4b").model_copy(update={"power": None}), own_folder / "my-pi.yaml")
+    told = [
+        "predict",
+        "--device",
+        "my-pi",
+        "--workload",
+        "resnet50",
+        "--mapping",
+        "cpu4",
+        "--cpu-mhz",
+        "1500",
+    ]
+    assert main(told) == 0
+    assert "latency only" in capsys.readouterr().out
+    assert main([*told, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["power_mw"], found["energy_mj"]) == (None, None)
+    assert found["latency_ms"] > 0.0
 
 
 def test_compare_puts_one_network_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
