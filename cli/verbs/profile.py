@@ -67,10 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure, plan or compare."""
     if arguments.compare:
-        from dvfo_env.devices import load_device
-        from dvfo_env.profiling.compare import compare
-
-        return _print_comparison(compare(*map(load_device, arguments.compare)), arguments.json)
+        return _print_comparison(_compared(*arguments.compare), arguments.json)
     from dvfo_env.profiling import session
 
     options = _options(arguments)
@@ -90,10 +87,22 @@ def run(arguments: argparse.Namespace) -> int:
         for outcome in outcomes:
             _print_outcome(outcome)
     if arguments.repeat:
-        from dvfo_env.profiling.compare import compare
-
-        return _print_comparison(compare(*(outcome.profile for outcome in outcomes)), arguments.json)
+        return _print_comparison(_compared(*(str(outcome.path) for outcome in outcomes)), arguments.json)
     return 0
+
+
+def _compared(first: str, second: str) -> tuple[Agreement, ...]:
+    """Two profiles by name or path, with the logs that lie beside them."""
+    from dvfo_env.devices import load_device
+    from dvfo_env.devices.library import user_devices_folder
+    from dvfo_env.profiling.compare import compare, loops_beside
+
+    def path(name: str) -> Path:
+        is_file = name.endswith((".yaml", ".yml"))
+        return Path(name) if is_file else user_devices_folder() / f"{name}.yaml"
+
+    loops = (loops_beside(path(first)), loops_beside(path(second)))
+    return compare(load_device(first), load_device(second), *loops)
 
 
 def _options(arguments: argparse.Namespace) -> Options:
@@ -359,6 +368,7 @@ def _print_comparison(found: tuple[Agreement, ...], as_json: bool) -> int:
             "first\nms",
             "second\nms",
             "change\n%",
+            "loop\n%",
             "noise\n%",
             "segments\n%",
             "agrees",
@@ -369,7 +379,8 @@ def _print_comparison(found: tuple[Agreement, ...], as_json: bool) -> int:
                 row.mapping,
                 row.first_ms,
                 row.second_ms,
-                _short(row.difference_percent),
+                _short(row.change_percent),
+                _short(row.loop_percent),
                 _short(row.noise_percent),
                 _short(row.segments_percent),
                 row.agrees,
@@ -377,6 +388,9 @@ def _print_comparison(found: tuple[Agreement, ...], as_json: bool) -> int:
             for row in found
         ],
     )
-    print_note("noise: what both profiles state themselves; segments: largest difference of one")
+    print_note(
+        "loop: change of the reference loop, from the logs beside the profiles; noise: what both profiles"
+    )
+    print_note("state, and the loop's change; segments: largest change of one, of the whole network")
     print_note(f"{sum(row.agrees for row in found)} of {len(found)} agree within their own noise")
     return 0 if agree else 1

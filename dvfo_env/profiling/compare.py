@@ -3,36 +3,72 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from dvfo_env.devices.profile import ClockTable, DeviceProfile, SegmentTable
 from dvfo_env.errors import ConfigError
+from dvfo_env.profiling.log import read_log
+from dvfo_env.profiling.statistics import median
+
+#: Median time of the reference loop (ms) by network and mapping, at the highest clocks.
+Loops = Mapping[tuple[str, str], float]
 
 
 @dataclass(frozen=True)
 class Agreement:
     """One network at one mapping, highest clocks, in two profiles.
 
-    `noise_percent` is what the two intervals (95 %) allow: the root of the sum of their squared half widths,
-    in percent of the mean; None where a profile states none. `segments_percent` is the largest difference of
-    a segment, in percent of the whole network.
+    Attributes:
+        change_percent: from the first to the second, in percent of the mean.
+        loop_percent: the same of the reference loop's median, None where a run's log is missing: how much
+            slower the machine itself was.
+        noise_percent: the root of the sum of three squares: half of what `range_ms` spans in the first and in
+            the second, and `loop_percent`, which neither run could see; None where a profile states no range.
+        segments_percent: the largest change of a segment, in percent of the whole network.
     """
 
     network: str
     mapping: str
     first_ms: float
     second_ms: float
-    difference_percent: float
+    change_percent: float
+    loop_percent: float | None
     noise_percent: float | None
     segments_percent: float
 
     @property
     def agrees(self) -> bool:
         """Whether the difference is within the noise."""
-        return self.noise_percent is not None and abs(self.difference_percent) <= self.noise_percent
+        return self.noise_percent is not None and abs(self.change_percent) <= self.noise_percent
 
 
-def compare(first: DeviceProfile, second: DeviceProfile) -> tuple[Agreement, ...]:
+def loops_beside(profile: Path) -> Loops:
+    """Times of the reference loop from the logs that lie beside a profile; empty where there are none.
+
+    Raises:
+        MeasurementError: a log cannot be read.
+    """
+    times: dict[tuple[str, str], float] = {}
+    logs = profile.parent.glob(f"{profile.stem}.{'[0-9a-f]' * 12}.jsonl")
+    for path in sorted(logs, key=lambda log: log.stat().st_mtime):  # what was measured last is in the profile
+        by_condition: dict[tuple[str, str, tuple[float, ...]], list[float]] = {}
+        for entry in read_log(path):
+            if entry.get("kind") == "visit":
+                network, place, *clocks = entry["condition"].split("/")
+                key = (network, place, tuple(float(mhz) for mhz in clocks))
+                by_condition.setdefault(key, []).append(entry["load"]["reference_ms"])
+        times |= {
+            (network, place): median(by_condition[network, place, at])
+            for network, place, at in sorted(by_condition)
+        }
+    return times
+
+
+def compare(
+    first: DeviceProfile, second: DeviceProfile, first_loops: Loops, second_loops: Loops
+) -> tuple[Agreement, ...]:
     """Compare everything that both measured.
 
     Raises:
@@ -43,29 +79,40 @@ def compare(first: DeviceProfile, second: DeviceProfile) -> tuple[Agreement, ...
         for mapping, law in laws.items():
             other = second.latency.get(network, {}).get(mapping)
             if isinstance(law, SegmentTable | ClockTable) and isinstance(other, SegmentTable | ClockTable):
-                found.append(_agreement(network, mapping, law, other))
+                before, after = (loops.get((network, mapping)) for loops in (first_loops, second_loops))
+                loop = None if before is None or after is None else _change_percent(before, after)
+                found.append(_agreement(network, mapping, law, other, loop))
     if not found:
         raise ConfigError(f"{first.name}, {second.name}: no network and mapping that both measured")
     return tuple(found)
 
 
+def _change_percent(before: float, after: float) -> float:
+    return 200.0 * (after - before) / (before + after)
+
+
 def _agreement(
-    network: str, mapping: str, first: SegmentTable | ClockTable, second: SegmentTable | ClockTable
+    network: str,
+    mapping: str,
+    first: SegmentTable | ClockTable,
+    second: SegmentTable | ClockTable,
+    loop_percent: float | None,
 ) -> Agreement:
     a, b = _at_top(first), _at_top(second)
     whole_a, whole_b = sum(a.values()), sum(b.values())
     mean = (whole_a + whole_b) / 2.0
     noise = None
     if first.range_ms is not None and second.range_ms is not None:
-        halves = [(high - low) / 2.0 for low, high in (first.range_ms, second.range_ms)]
-        noise = 100.0 * math.hypot(*halves) / mean
+        halves = [50.0 * (high - low) / mean for low, high in (first.range_ms, second.range_ms)]
+        noise = math.hypot(*halves, loop_percent or 0.0)
     common = a.keys() & b.keys()
     return Agreement(
         network,
         mapping,
         whole_a,
         whole_b,
-        100.0 * (whole_b - whole_a) / mean,
+        _change_percent(whole_a, whole_b),
+        loop_percent,
         noise,
         max((100.0 * abs(a[name] - b[name]) / mean for name in common), default=0.0),
     )

@@ -90,12 +90,14 @@ class SimulatedBench:
         place: Place,
         cut_cost: float = CUT_COST,
         drift: Callable[[float], float] = lambda now: 1.0,
+        loop_ms: float = 2.0,
     ) -> None:
         self._world = world
         self._factor = 1.0 if len(place.cpus) == 1 else 0.6
         self._cores = len(place.cpus)
         self._cut_cost = cut_cost
         self._drift = drift
+        self._loop_ms = loop_ms
 
     def visit(self, seconds: float, first_cut: int) -> Sample:
         world = self._world
@@ -112,7 +114,7 @@ class SimulatedBench:
             for _ in range(5)
         ]
         world.pass_time(seconds, own=seconds)
-        return Sample(passes, 2.0, seconds)
+        return Sample(passes, self._loop_ms, seconds)
 
     def burn(self, seconds: float) -> int:
         self._world.busy_cores = self._cores

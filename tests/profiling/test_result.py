@@ -11,7 +11,7 @@ from dvfo_env.devices import DeviceModel, load_device
 from dvfo_env.devices.profile import ClockTable, DeviceProfile, PowerLaw, SegmentTable
 from dvfo_env.errors import ConfigError
 from dvfo_env.profiling.clocks import DOMAINS, ClockAxis
-from dvfo_env.profiling.compare import compare
+from dvfo_env.profiling.compare import compare, loops_beside
 from dvfo_env.profiling.log import MeasurementLog
 from dvfo_env.profiling.measure import measure
 from dvfo_env.profiling.meters import Meter
@@ -229,14 +229,36 @@ def test_two_runs_of_a_steady_machine_agree_and_a_slower_one_does_not(tmp_path: 
     for seed in (1, 2):
         found, _ = measured(tmp_path / str(seed), the_plan, World(seed=seed))
         profiles.append(profile_of(the_plan, found))
-    rows = compare(*profiles)
+    rows = compare(*profiles, {}, {})
     assert len(rows) == 2
     assert all(row.agrees for row in rows)
     slower_plan = plan(cpu_mhz=(900.0,))
     found, _ = measured(tmp_path / "slow", slower_plan, World(seed=3))
-    rows = compare(profiles[0], profile_of(slower_plan, found))
+    rows = compare(profiles[0], profile_of(slower_plan, found), {}, {})
     assert not any(row.agrees for row in rows)
-    assert rows[0].difference_percent == pytest.approx(100.0 * (1 / 0.9 - 1) / ((1 + 1 / 0.9) / 2), abs=2.0)
+    assert rows[0].change_percent == pytest.approx(100.0 * (1 / 0.9 - 1) / ((1 + 1 / 0.9) / 2), abs=2.0)
+
+
+def test_a_machine_whose_reference_loop_changed_may_differ_by_as_much(tmp_path: Path) -> None:
+    the_plan, paths = plan(), []
+    for name, slower in (("first", 1.0), ("second", 1.1)):
+        world, path = World(noise=0.001), tmp_path / name / "host.yaml"
+        with open_log(path.with_name(f"host.{the_plan.hash}.jsonl"), the_plan) as log:
+            benches = {
+                place.name: SimulatedBench(
+                    world, place, drift=lambda now, by=slower: by, loop_ms=2.0 * slower
+                )
+                for place in the_plan.places
+            }
+            measure(the_plan, world.machine(), log, lambda network, of, benches=benches: benches)
+            write_record(rounded(profile_of(the_plan, findings(the_plan, log))), path)
+        paths.append(path)
+    profiles = [load_device(path) for path in paths]
+    rows = compare(*profiles, *map(loops_beside, paths))
+    assert [row.loop_percent for row in rows] == pytest.approx([9.5, 9.5], abs=0.1)
+    assert rows[0].change_percent == pytest.approx(9.5, abs=0.5)
+    assert rows[0].noise_percent < 10.0
+    assert not any(row.agrees for row in compare(*profiles, {}, {}))
 
 
 @pytest.fixture
