@@ -106,14 +106,11 @@ class DataSplits:
         name: of the set.
         train: to calibrate and train on.
         test: to measure on; no picture of it is in `train`.
-        folds: where pictures are few, parts that together test all of `test`, each with a `train` of its own
-            that holds the pictures of the other parts as well; empty where `train` is enough.
     """
 
     name: str
     train: LabelledImages
     test: LabelledImages
-    folds: tuple[DataSplits, ...] = ()
 
 
 def read_only(values: object) -> NDArray[np.int64]:

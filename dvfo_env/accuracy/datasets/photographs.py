@@ -1,6 +1,7 @@
 """Natural photographs at the size of ImageNet's, and views of them.
 
-Twenty carry an ImageNet class (`LABELLED`), thirty-one others serve calibration alone (`CALIBRATION`).
+Twenty carry an ImageNet class and are tested on (`LABELLED`), thirty-one others serve calibration alone
+(`CALIBRATION`): twenty are too few to share.
 Views of one photograph are not independent: they share a cluster, and intervals go over clusters.
 """
 
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -21,9 +21,6 @@ from dvfo_env.errors import DataError
 VIEWS = 10
 """Views of a photograph, the photograph itself included."""
 
-FOLDS = 2
-"""Parts of the labelled photographs, ten photographs each."""
-
 CLASSES = 1000
 
 _SHORTER_SIDE = 512
@@ -31,10 +28,7 @@ _SHORTER_SIDE = 512
 
 
 def open_photographs(views: int = VIEWS, seed: int = 0) -> DataSplits:
-    """Views of photographs, calibration apart from test.
-
-    The splits themselves test on all labelled photographs and calibrate on the unlabelled alone. Each of the
-    `FOLDS` folds tests on a part of the labelled photographs and calibrates on the other labelled ones, too.
+    """Views of photographs: tested are all labelled ones, calibrated is on the others alone.
 
     Args:
         views: of each photograph; the first is the photograph itself.
@@ -45,20 +39,11 @@ def open_photographs(views: int = VIEWS, seed: int = 0) -> DataSplits:
     """
     if views < 1:
         raise DataError(f"photographs: {views} views; at least 1")
-
-    def splits(name: str, tested: Sequence[PhotographFile], others: Sequence[PhotographFile]) -> DataSplits:
-        train = _views(f"{name} train", [*others, *CALIBRATION], views, seed)
-        return DataSplits(name, train, _views(f"{name} test", tested, views, seed))
-
-    folds = tuple(
-        splits(
-            f"photographs fold {fold} of {FOLDS}",
-            tested=[file for i, file in enumerate(LABELLED) if i % FOLDS == fold],
-            others=[file for i, file in enumerate(LABELLED) if i % FOLDS != fold],
-        )
-        for fold in range(FOLDS)
+    return DataSplits(
+        "photographs",
+        train=_views("photographs train", CALIBRATION, views, seed),
+        test=_views("photographs test", LABELLED, views, seed),
     )
-    return replace(splits("photographs", LABELLED, ()), folds=folds)
 
 
 def photograph_path(file: PhotographFile) -> Path:
@@ -99,14 +84,11 @@ def _views(name: str, files: Sequence[PhotographFile], views: int, seed: int) ->
         name=f"{name}: {count} photographs x {views} views",
         classes=CLASSES,
         labels=read_only([file.label for file in files] * views),
-        clusters=read_only([_NUMBER[file.sha256] for file in files] * views),
+        clusters=read_only(list(range(count)) * views),
         reader=read,
         digest=digest,
     )
 
-
-_NUMBER = {file.sha256: number for number, file in enumerate((*LABELLED, *CALIBRATION))}
-"""Of each photograph: the same in every fold."""
 
 _path = cache(photograph_path)
 _picture = lru_cache(maxsize=len(LABELLED) + len(CALIBRATION))(read_picture)
