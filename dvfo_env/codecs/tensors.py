@@ -78,7 +78,7 @@ def encode_tensor(
         if setting.coder == "none":
             return "none", plain.data
         planes = np.ascontiguousarray(plain.reshape(-1, whole.itemsize).T).reshape(-1)
-        coded = coders.compress(setting.coder, planes)
+        coded = coders.compress(setting.coder, planes, setting.bits)
         return (setting.coder, coded) if len(coded) < plain.size else ("none", plain.data)
     values = channels_first(tensor, plan.calibration.axis)
     indices = quantise(values, channels, quantiser)
@@ -88,7 +88,9 @@ def encode_tensor(
         rows = range(plan.kept) if channels is None else channels.tolist()
         coded = coders.rans_encode(indices, rows, plan.calibration, setting.bits)
     elif setting.coder != "none":
-        coded = coders.compress(setting.coder, packing.pack(symbols, packing.ALIGNED[setting.bits]))
+        coded = coders.compress(
+            setting.coder, packing.pack(symbols, packing.ALIGNED[setting.bits]), setting.bits
+        )
     if setting.coder != "none" and len(coded) < size:
         return setting.coder, coded
     return "none", packing.pack(symbols, setting.bits).data
