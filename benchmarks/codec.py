@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dvfo_benchmarks.timing import machine
 from dvfo_env.codecs import QUANTISED_BITS, ChannelCalibration, FeatureCodec, FeatureSetting, indices
+from dvfo_env.codecs.reference import reference_encode_ms
 
 #: What MobileNetV2 sends after its first stages at 224 px: [C, H, W].
 SHAPE = (24, 56, 56)
@@ -31,7 +32,8 @@ def bench_codec(*, runs: int = 15, seconds: float = 0.02) -> dict[str, Any]:
     """Median MB of float32 input a second of processor time, over `runs` runs of `seconds` each.
 
     Encoding and decoding run in one thread; processor time is what they take on a core of their own.
-    `wall_per_processor_time` says how far from that this machine was.
+    `wall_per_processor_time` says how far from that this machine was. `reference_encode_ms` is the time, by the
+    clock on the wall, of the encoding that device profiles are scaled by.
 
     The input is synthetic: smooth noise of unlike amplitudes through a ReLU, about half of it zero. Bytes of
     real features differ, and the speed of the entropy coders with them; `dvfo accuracy measure` times those.
@@ -55,6 +57,7 @@ def bench_codec(*, runs: int = 15, seconds: float = 0.02) -> dict[str, Any]:
         result[f"{name}_decode_mb_per_s"] = tensor.nbytes / decode_s / 1e6
     busy = (time.perf_counter() - wall) / (time.process_time() - processor)
     result["wall_per_processor_time"] = busy
+    result["reference_encode_ms"] = reference_encode_ms()
     packages = {package: version(package) for package in ("zstandard", "constriction")}
     return {**result, **machine(), **packages}
 
@@ -84,14 +87,17 @@ def _features(random: np.random.Generator, n: int) -> NDArray[np.float32]:
 
 
 def _calibrated(batch: NDArray[np.float32]) -> ChannelCalibration:
-    """Ranges, means and histograms of a batch [N, *SHAPE]; order by mean."""
+    """Ranges, means, histograms and mean of every bin of a batch [N, *SHAPE]; order by mean."""
     c = SHAPE[0]
-    low, high, mean = batch.min(axis=(0, 2, 3)), batch.max(axis=(0, 2, 3)), batch.mean(axis=(0, 2, 3))
+    by_channel = np.moveaxis(batch, 1, 0).reshape(c, -1)
+    low, high, mean = by_channel.min(axis=1), by_channel.max(axis=1), by_channel.mean(axis=1)
     bare = ChannelCalibration(SHAPE, 0, np.argsort(-mean), mean, low, high)
-    histograms = {}
+    histograms, points = {}, {}
     for bits in QUANTISED_BITS:
         counted = np.moveaxis(indices(bare, bits, batch), 1, 0).reshape(c, -1)
-        histograms[bits] = np.stack([np.bincount(row, minlength=2**bits) for row in counted]).astype(
-            np.uint32
-        )
-    return ChannelCalibration(SHAPE, 0, bare.order, mean, low, high, histograms=histograms)
+        both = zip(counted, by_channel, strict=True)
+        counts = np.stack([np.bincount(row, minlength=2**bits) for row in counted])
+        sums = np.stack([np.bincount(row, values, minlength=2**bits) for row, values in both])
+        histograms[bits] = counts.astype(np.uint32)
+        points[bits] = (sums / np.maximum(counts, 1)).astype(np.float32)
+    return ChannelCalibration(SHAPE, 0, bare.order, mean, low, high, {}, histograms, points)

@@ -122,16 +122,20 @@ class ChannelCalibration:
         cls, shape: tuple[int, ...], channel_axis: int, arrays: dict[str, NDArray[Any]]
     ) -> ChannelCalibration:
         """The inverse of `arrays`. Raises CodecError when one is missing, unknown or does not fit."""
-        tables: dict[str, dict[int, Any]] = {"ranges": {}, "histograms": {}, "points": {}}
+        left = dict(arrays)
         try:
-            order, fill, low, high = (arrays[key] for key in ("order", "fill", "low", "high"))
-            for key in sorted(arrays.keys() - {"order", "fill", "low", "high"}):
-                kind, bits, *end = key.split("/")
-                tables[kind][int(bits)] = (
-                    (arrays[f"ranges/{bits}/low"], arrays[f"ranges/{bits}/high"]) if end else arrays[key]
-                )
-        except (KeyError, ValueError) as error:
-            raise CodecError(f"calibration: arrays: {error} is missing or not one of its names") from None
+            order, fill, low, high = (left.pop(key) for key in ("order", "fill", "low", "high"))
+            tables: dict[str, dict[int, Any]] = {"ranges": {}, "histograms": {}, "points": {}}
+            for bits in QUANTISED_BITS:
+                if f"ranges/{bits}/low" in left:
+                    tables["ranges"][bits] = (left.pop(f"ranges/{bits}/low"), left.pop(f"ranges/{bits}/high"))
+                for kind in ("histograms", "points"):
+                    if f"{kind}/{bits}" in left:
+                        tables[kind][bits] = left.pop(f"{kind}/{bits}")
+        except KeyError as error:
+            raise CodecError(f"calibration: {error.args[0]}: is missing") from None
+        if left:
+            raise CodecError(f"calibration: {min(left)}: is no array of a calibration")
         return cls(shape, channel_axis, order, fill, low, high, **tables)
 
 

@@ -80,7 +80,12 @@ def _load_one(path: Path, archive: zipfile.ZipFile, i: int, entry: dict[str, Any
     prefix = f"{i}/"
     names = [name for name in archive.namelist() if name.startswith(prefix)]
     arrays = {name.removeprefix(prefix).removesuffix(".npy"): _array(archive.read(name)) for name in names}
-    calibration = ChannelCalibration.from_arrays(tuple(entry["shape"]), int(entry["channel_axis"]), arrays)
+    try:
+        calibration = ChannelCalibration.from_arrays(
+            tuple(entry["shape"]), int(entry["channel_axis"]), arrays
+        )
+    except CodecError as error:
+        raise CodecError(f"{path}: tensor {i}: {error}") from None
     if calibration.digest().hex() != entry["digest"]:
         raise CodecError(f"{path}: tensor {i}: digest: does not fit its arrays")
     return calibration

@@ -8,6 +8,7 @@ index * step, or the calibration's point.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ class Quantiser:
     points: Floats | None
 
     @classmethod
+    @lru_cache(maxsize=64)
     def of(cls, calibration: ChannelCalibration, bits: int) -> Quantiser:
         """All channels of a calibration; a range too narrow for single precision has one value, its low."""
         low, high = (end.astype(np.float64) for end in calibration.range_at(bits))
@@ -58,13 +60,13 @@ class Quantiser:
             np.fmin(out, np.float32(2**self.bits - 1), out=out)
 
     def restore(self, indices: NDArray[np.uint8], out: Floats) -> None:
-        """Values of indices uint8 [k, P], into `out` float32 [k, P]."""
+        """Values of indices uint8 [..., k, P], into `out` float32 of that shape."""
         if self.points is None:
             np.multiply(indices, self.columns[3], out=out)
             np.add(out, self.columns[2], out=out)
             return
-        for row, points, line in zip(indices, self.points, out, strict=True):
-            np.take(points, row, out=line, mode="clip")
+        first = (np.arange(len(self.points)) * 2**self.bits).reshape(self.columns[2].shape)
+        np.take(self.points.reshape(-1), indices + first, out=out, mode="clip")
 
     def requantise(self, values: Floats, out: Floats) -> None:
         """What the decoder would give for values [N, k, P]; `out` may be `values`."""
@@ -81,8 +83,7 @@ class Quantiser:
             np.multiply(out, self.columns[3], out=out)
             np.add(out, self.columns[2], out=out)
             return
-        first = (np.arange(len(self.points)) * 2**self.bits).reshape(self.columns[2].shape)
-        out[:] = self.points.reshape(-1)[out.astype(np.uint8) + first]
+        self.restore(out.astype(np.uint8), out)
 
 
 def quantise(values: Floats, channels: NDArray[np.int64] | None, quantiser: Quantiser) -> NDArray[np.uint8]:
