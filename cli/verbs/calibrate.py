@@ -188,12 +188,13 @@ def _compare(shipped: Any, fresh: Any, where: str) -> list[str]:
 
 
 def _place(fresh: Path, out: Path, overwrite: bool) -> list[str]:
-    """Move the fresh files into `out`; all or none.
+    """Write the fresh files into `out`, each wholly or not at all.
 
     Raises:
         ConfigError: a file is already there and `overwrite` is off, or the folder cannot be written.
     """
     from dvfo_env.errors import ConfigError
+    from dvfo_env.whole_file import whole_file
 
     files = sorted(fresh.iterdir())
     taken = [str(out / file.name) for file in files if (out / file.name).exists()]
@@ -201,13 +202,11 @@ def _place(fresh: Path, out: Path, overwrite: bool) -> list[str]:
         raise ConfigError(f"{', '.join(taken)}: already there; --overwrite replaces it")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            target = out / file.name
-            beside = target.with_name(f".{file.name}.new")
-            beside.write_bytes(file.read_bytes())
-            beside.replace(target)
     except OSError as error:
         raise ConfigError(f"{out}: cannot be written: {error.strerror}") from None
+    for file in files:
+        with whole_file(out / file.name) as beside:
+            beside.write_bytes(file.read_bytes())
     return [str(out / file.name) for file in files]
 
 

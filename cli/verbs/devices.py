@@ -266,18 +266,14 @@ def _side_by_side(arguments: argparse.Namespace) -> int:
 
 
 def _page(out: str | None) -> int:
-    from pathlib import Path
-
     from dvfo_env.devices.page import devices_page
-    from dvfo_env.errors import ConfigError
+    from dvfo_env.whole_file import whole_file
 
     page = devices_page()
     if out is None:
         print(page, end="")
         return 0
-    try:
-        Path(out).write_text(page, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise ConfigError(f"{out}: cannot be written: {error.strerror}") from None
+    with whole_file(out) as file:
+        file.write_text(page, encoding="utf-8", newline="\n")
     print_note(f"wrote {out}")
     return 0

@@ -12,6 +12,7 @@ from dvfo_env.devices.card import latency_evidence, power_evidence
 from dvfo_env.devices.model import DeviceModel
 from dvfo_env.devices.profile import DeviceProfile
 from dvfo_env.errors import ConfigError
+from dvfo_env.whole_file import whole_file
 
 Array = NDArray[np.float64]
 
@@ -139,7 +140,8 @@ def plot_fronts(fronts: list[Front], workload: str, path: Path | str) -> Path:
     axes.grid(visible=True, which="both", linewidth=0.4, alpha=0.5)
     axes.spines[["top", "right"]].set_visible(False)
     try:
-        figure.savefig(path, dpi=130)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
+        with whole_file(path) as file:
+            figure.savefig(file, dpi=130)
+    except ValueError as error:
+        raise ConfigError(f"{path}: cannot be written: {error}") from None
     return Path(path)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dvfo_env.errors import ConfigError
+from dvfo_env.whole_file import whole_file
 from dvfo_env.workloads.card import WorkloadCard
 
 if TYPE_CHECKING:
@@ -56,11 +57,10 @@ def plot_workload(
     )
     path = Path(file)
     try:
-        figure.savefig(path, dpi=160)
+        with whole_file(path) as beside:
+            figure.savefig(beside, dpi=160)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}".replace("\n", " ")) from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
     return path
 
 

@@ -282,3 +282,11 @@ def test_power_of_a_tx2_from_three_clocks_predicts_the_other_ten_within_five_per
             errors.append(abs(1000.0 * energy / time / row.power_mw - 1.0) * 100.0)
     assert len(errors) == 10
     assert float(np.mean(errors)) < 5.0
+
+
+def test_a_clock_that_changes_nothing_is_asked_about() -> None:
+    stuck = [replace(row, latency_ms=50.0) for row in six_points()]
+    (row,) = (row for row in fitted(stuck).report if row["quantity"] == "latency")
+    assert row["note"].startswith("the GPU clock changes nothing: was it set while these points ran?")
+    (row,) = (row for row in fitted(six_points()).report if row["quantity"] == "latency")
+    assert "changes nothing" not in row["note"]

@@ -66,6 +66,8 @@ def test_a_wrong_row_is_named(line: str, complaint: str, tmp_path: Path) -> None
         (HEADING.replace("power_mw", "power_mW"), "unknown column 'power_mW'"),
         (HEADING.replace("power_mw", "cores"), "column cores is there twice"),
         (HEADING.replace("cores,", ""), "column cores is missing"),
+        (HEADING.replace(",", ";"), "line 1: cells are separated by semicolons; commas are needed"),
+        (HEADING.replace(",", "\t"), "line 1: cells are separated by tabs"),
     ],
 )
 def test_a_wrong_heading_is_named(text: str, complaint: str, tmp_path: Path) -> None:

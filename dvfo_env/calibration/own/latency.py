@@ -27,6 +27,8 @@ ASSUMED_SHAPE = 3.0
 """p where the points cannot tell: 2.6-3.9 was fitted to three TensorRT networks on a Jetson TX2."""
 SIX_PAIRS = 6
 """Clock pairs that fix p: from six, three networks on a Jetson TX2 are predicted to 0.7-0.8 %."""
+IDLE_SHARE = 0.01
+"""A processor whose part of the time is smaller than this at its lowest clock was most likely not slowed."""
 FEW_CLOCKS = 12
 """Up to so many clock combinations each is held out in turn, above them random fifths are."""
 
@@ -47,6 +49,15 @@ class LatencyFit:
     errors: Errors
     method: str
     swept: frozenset[str]
+
+    @property
+    def idle_clock(self) -> str:
+        """The processor whose clock was varied and takes no part in the time, else empty."""
+        name = "GPU" if self.rows[0].runs_on_gpu else "CPU"
+        ghz = self.points.gpu_ghz if name == "GPU" else self.points.cpu_ghz
+        work = self.law.gpu_ms_ghz if name == "GPU" else self.law.cpu_ms_ghz
+        told = name.lower() in self.swept and work / ghz.min() < IDLE_SHARE * self.points.latency_ms.max()
+        return name if told else ""
 
     @property
     def residual_percent(self) -> list[float]:

@@ -326,6 +326,8 @@ def _latency_row(fit: LatencyFit) -> dict[str, Any]:
     note = fit.method
     if fit.errors.holdout > NOISY_PERCENT:
         note = f"LARGE: look at the residuals (--plot); {note}"
+    if idle := fit.idle_clock:
+        note = f"the {idle} clock changes nothing: was it set while these points ran? {note}"
     if card_of(fit.workload) is None:
         note += f"; no card {fit.workload!r}: scenarios cannot use it yet"
     law = fit.law if fit.swept else None

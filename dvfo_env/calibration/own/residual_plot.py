@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dvfo_env.errors import ConfigError
+from dvfo_env.whole_file import whole_file
 
 _COLOURS = ("#3d85c6", "#e07b39", "#2e9e6b", "#b565a7", "#c9a227", "#5aa7a7", "#8a8f98")
 
@@ -36,9 +37,8 @@ def plot_residuals(residuals: Sequence[dict[str, Any]], path: Path | str, title:
         _panel(axes, " ".join(filter(None, key)), rows, colours)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     try:
-        figure.savefig(path)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+        with whole_file(path) as file:
+            figure.savefig(file)
     except ValueError:
         raise ConfigError(f"{path}: expected a name that ends in .png, .svg or .pdf") from None
 

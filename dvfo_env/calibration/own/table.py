@@ -17,7 +17,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from dvfo_env.calibration.files import read_text
-from dvfo_env.errors import ConfigError, MeasurementError
+from dvfo_env.errors import MeasurementError
+from dvfo_env.whole_file import whole_file
 
 IDLE = "idle"
 """Workload name of rows that give the power of the board while it waits."""
@@ -104,10 +105,8 @@ def write_table(rows: Sequence[Row], path: Path | str, columns: Sequence[str] = 
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*NEEDED, *used])
     writer.writerows([_cell(getattr(row, name)) for name in (*NEEDED, *used)] for row in rows)
-    try:
-        Path(path).write_text(text.getvalue(), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+    with whole_file(path) as file:
+        file.write_text(text.getvalue(), encoding="utf-8")
 
 
 def _cell(value: object) -> object:
@@ -118,6 +117,9 @@ def _cell(value: object) -> object:
 
 def _check_columns(columns: Sequence[str], path: str) -> None:
     missing = [name for name in NEEDED if name not in columns]
+    for sign, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(columns) == 1 and sign in columns[0]:
+            raise MeasurementError(f"{path}: line 1: cells are separated by {name}; commas are needed")
     if missing:
         raise MeasurementError(f"{path}: line 1: column {missing[0]} is missing; needed: {', '.join(NEEDED)}")
     for name in columns:
