@@ -32,8 +32,8 @@ def bench_codec(*, runs: int = 15, seconds: float = 0.02) -> dict[str, Any]:
     """Median MB of float32 input a second of processor time, over `runs` runs of `seconds` each.
 
     Encoding and decoding run in one thread; processor time is what they take on a core of their own.
-    `wall_per_processor_time` says how far from that this machine was. `reference_encode_ms` is the time, by the
-    clock on the wall, of the encoding that device profiles are scaled by.
+    `wall_per_processor_time` says how far from that this machine was; `reference_encode_ms` is the wall time
+    of the encoding that device profiles are scaled by.
 
     The input is synthetic: smooth noise of unlike amplitudes through a ReLU, about half of it zero. Bytes of
     real features differ, and the speed of the entropy coders with them; `dvfo accuracy measure` times those.
