@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dvfo_cli.output import print_json, print_note, print_table
+from dvfo_cli.profile_progress import ProgressLine
 
 if TYPE_CHECKING:
     from dvfo_env.profiling.compare import Agreement
-    from dvfo_env.profiling.measure import Progress
     from dvfo_env.profiling.session import Options, Outcome, Surroundings
 
 
@@ -139,66 +139,13 @@ def _options(arguments: argparse.Namespace) -> Options:
 def _measure(options: Options) -> Outcome:
     from dvfo_env.profiling import session
 
-    with _Display() as show:
+    with ProgressLine() as show:
         try:
             return session.run(options, show)
         except KeyboardInterrupt:
             show.clear()
             print("what was measured is kept; the same command goes on from there", file=sys.stderr)
             raise
-
-
-class _Display:
-    """Progress on standard error: one line that changes on a terminal, a line every ten seconds elsewhere."""
-
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._every_s = 0.5 if self._live else 10.0
-        self._shown = 0.0
-        self._width = 0
-
-    def __enter__(self) -> _Display:
-        self._write("making the networks ready")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.clear()
-
-    def __call__(self, progress: Progress) -> None:
-        import time
-
-        now = time.monotonic()
-        if now - self._shown >= self._every_s:
-            self._shown = now
-            self._write(_progress_line(progress))
-
-    def clear(self) -> None:
-        """Take the changing line away."""
-        if self._live and self._width:
-            sys.stderr.write("\r" + " " * self._width + "\r")
-            sys.stderr.flush()
-            self._width = 0
-
-    def _write(self, line: str) -> None:
-        if self._live:
-            from shutil import get_terminal_size
-
-            line = line[: get_terminal_size().columns - 1]
-            sys.stderr.write("\r" + line.ljust(self._width))
-            self._width = len(line)
-        else:
-            sys.stderr.write(line + "\n")
-        sys.stderr.flush()
-
-
-def _progress_line(progress: Progress) -> str:
-    minutes, seconds = divmod(round(progress.left_s), 60)
-    left = f"{minutes}:{seconds:02d} left at most"
-    if progress.stage == "power":
-        return f"{progress.network}: power, window {progress.settled + 1} of {progress.conditions}, {left}"
-    worst = "" if progress.worst_percent is None else f", worst ±{progress.worst_percent:.1f} %"
-    settled = f"{progress.settled} of {progress.conditions} settled"
-    return f"{progress.network}: {progress.visits} visits, {settled}{worst}, {left}"
 
 
 def _introduce(here: Surroundings) -> None:
@@ -302,6 +249,9 @@ def _verdict_lines(outcome: Outcome) -> list[str]:
         lines.append(
             f"{loose} of {len(found.rows)} conditions not known to the asked precision: the time was spent"
         )
+    left = sum(row.cuts_left > 0 for row in found.rows)
+    if left:
+        lines.append(f"{left} of {len(found.rows)} conditions with heads never timed, put between neighbours")
     profile = outcome.profile
     if profile.power is None:
         lines.append(
@@ -344,6 +294,7 @@ def _as_data(outcome: Outcome) -> dict[str, Any]:
                 "half_width_percent": row.whole.half_width_percent,
                 "noise_percent": row.noise_percent,
                 "heads_half_width_percent": row.heads_percent,
+                "heads_never_timed": row.cuts_left,
                 "head_and_tail_percent": list(row.sums_percent),
                 "visits": row.visits,
                 "settled": row.settled,

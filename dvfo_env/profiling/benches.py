@@ -109,9 +109,9 @@ class WorkerBench(WorkerProcess):
         if found != self._expected:
             raise MeasurementError(f"{self._name}: found {found} inner cuts, expected {self._expected}")
 
-    def visit(self, seconds: float, first_cut: int) -> Sample:
+    def visit(self, seconds: float, cuts: Sequence[int]) -> Sample:
         """See `measure.Bench`."""
-        self.send({"do": "visit", "seconds": seconds, "first_cut": first_cut})
+        self.send({"do": "visit", "seconds": seconds, "cuts": list(cuts)})
         answer = self.receive()
         return Sample(answer["passes"], answer["reference_ms"], answer["cpu_s"])
 

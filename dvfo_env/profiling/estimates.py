@@ -18,58 +18,49 @@ def whole_of(visits: Sequence[Mapping[str, Any]]) -> Median:
     return median_interval([visit["whole_median_ms"] for visit in visits])
 
 
-def heads_of(network: Network, visits: Sequence[Mapping[str, Any]]) -> tuple[Median, ...]:
-    """Median share of the whole network that the head before each inner cut takes.
+def heads_of(visits: Sequence[Mapping[str, Any]]) -> dict[int, Median]:
+    """Median share of the whole network that a head takes, by the number of the inner cut behind it.
 
     Numerator and denominator of a share were timed within milliseconds of each other: a machine whose speed
-    wanders changes both.
-
-    Raises:
-        ValueError: a cut was never visited.
+    wanders changes both. Cuts that were never timed are missing.
     """
-    return _medians_of_cuts(network, visits, 0)
+    return _medians_of_cuts(visits, 0)
 
 
-def pieces_of(network: Network, visits: Sequence[Mapping[str, Any]]) -> tuple[Median, ...]:
-    """Median share of the whole network that head and tail take together, at each inner cut.
-
-    Raises:
-        ValueError: a cut was never visited.
-    """
-    return _medians_of_cuts(network, visits, 1)
+def pieces_of(visits: Sequence[Mapping[str, Any]]) -> dict[int, Median]:
+    """Median share of the whole network that head and tail take together, by the number of the inner cut."""
+    return _medians_of_cuts(visits, 1)
 
 
-def _medians_of_cuts(
-    network: Network, visits: Sequence[Mapping[str, Any]], column: int
-) -> tuple[Median, ...]:
-    found: dict[str, list[float]] = {str(cut): [] for cut in range(1, network.inner_cuts + 1)}
+def _medians_of_cuts(visits: Sequence[Mapping[str, Any]], column: int) -> dict[int, Median]:
+    found: dict[int, list[float]] = {}
     for visit in visits:
         for cut, shares in visit["cuts"].items():
-            found[cut].append(shares[column])
-    return tuple(median_interval(values) for values in found.values())
+            found.setdefault(int(cut), []).append(shares[column])
+    return {cut: median_interval(found[cut]) for cut in sorted(found)}
 
 
-def complete(log: MeasurementLog, network: Network, condition: Condition) -> bool:
-    """Whether the whole network and the head and tail of every inner cut were timed at least once."""
+def widest_percent(network: Network, heads: Mapping[int, Median]) -> float | None:
+    """Half width of the widest interval of a head, in percent of the whole; None while one is missing."""
+    widths = [head.half_width for head in heads.values()]
+    known = [100.0 * width for width in widths if width is not None]
+    return max(known, default=0.0) if len(known) == network.inner_cuts else None
+
+
+def precision_percent(log: MeasurementLog, network: Network, condition: Condition) -> float | None:
+    """How well the whole network and its heads are known: half of the widest interval, in percent.
+
+    None while there are too few visits for one of the intervals.
+    """
     visits = log.visits_of(condition.key)
-    seen = {cut for visit in visits for cut in visit["cuts"]}
-    return bool(visits) and len(seen) == network.inner_cuts
-
-
-def widths_percent(log: MeasurementLog, network: Network, condition: Condition) -> tuple[float, ...] | None:
-    """Half widths of all intervals in percent of the whole network; None while one of them is missing."""
-    visits = log.visits_of(condition.key)
-    if len(visits) < MIN_VISITS or not complete(log, network, condition):
+    if len(visits) < MIN_VISITS:
         return None
-    widths = (
-        whole_of(visits).half_width_percent,
-        *(head.half_width and 100.0 * head.half_width for head in heads_of(network, visits)),
-    )
-    known = tuple(width for width in widths if width is not None)
-    return known if len(known) == len(widths) else None
+    widths = (whole_of(visits).half_width_percent, widest_percent(network, heads_of(visits)))
+    known = [width for width in widths if width is not None]
+    return max(known) if len(known) == len(widths) else None
 
 
-def settled(log: MeasurementLog, network: Network, condition: Condition, precision_percent: float) -> bool:
-    """Whether the whole network and every head are known to `precision_percent` of the whole."""
-    widths = widths_percent(log, network, condition)
-    return widths is not None and max(widths) <= precision_percent
+def settled(log: MeasurementLog, network: Network, condition: Condition, wanted_percent: float) -> bool:
+    """Whether the whole network and every head are known to `wanted_percent` of the whole."""
+    found = precision_percent(log, network, condition)
+    return found is not None and found <= wanted_percent

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dvfo_env.profiling.estimates import complete, settled, widths_percent
+from dvfo_env.profiling.estimates import precision_percent, settled
 from dvfo_env.profiling.load import between, snapshot
 from dvfo_env.profiling.log import MeasurementLog
 from dvfo_env.profiling.meters import Meter
@@ -46,8 +46,8 @@ class Sample:
 class Bench(Protocol):
     """One network ready to run at one place."""
 
-    def visit(self, seconds: float, first_cut: int) -> Sample:
-        """Warm up, then go from cut to cut for about `seconds`: the whole network, head and tail by turns."""
+    def visit(self, seconds: float, cuts: Sequence[int]) -> Sample:
+        """Warm up, then go through `cuts` for about `seconds`: the whole network, head and tail by turns."""
 
     def burn(self, seconds: float) -> int:
         """Run the whole network back to back for `seconds`; how often it ran."""
@@ -118,7 +118,7 @@ def measure(
         spent = sum(float(entry["seconds"]) for entry in log.entries if "seconds" in entry)
         share_s = (plan.budget_s - spent) / (len(plan.networks) - index)
         begun = machine.clock()
-        if share_s <= 0.0 and all(complete(log, network, c) for c in plan.conditions(network.name)):
+        if share_s <= 0.0 and all(_visits(log, c) for c in plan.conditions(network.name)):
             continue
         benches = benches_of(network, plan)
         try:
@@ -145,42 +145,38 @@ def _latency(
     stop = machine.clock() + budget_s
     number = min(len(_visits(log, condition)) for condition in conditions)
     at: Clocks | None = None
-    while due := _due(plan, log, network, conditions, machine.clock() < stop):
+    while open_ones := {c for c in conditions if not settled(log, network, c, plan.precision_percent)}:
         for condition in plan.round(network.name, number):
-            if condition not in due or (machine.clock() >= stop and complete(log, network, condition)):
+            first = not _visits(log, condition)
+            if condition not in open_ones or (machine.clock() >= stop and not first):
                 continue
             if condition.clocks != at:
                 machine.setter.set(condition.clocks)
                 machine.sleep(SETTLE_S)
                 at = condition.clocks
-            first_cut = _next_cut(network, _visits(log, condition))
-            log.append(_visit(machine, benches[condition.place], condition, number, first_cut))
+            cuts = _next_cuts(network, _visits(log, condition))
+            log.append(_visit(machine, benches[condition.place], condition, number, cuts))
             tell(_progress(plan, log, network, conditions, stop - machine.clock()))
         number += 1
+        if machine.clock() >= stop:
+            break
 
 
-def _due(
-    plan: Plan, log: MeasurementLog, network: Network, conditions: Sequence[Condition], time_left: bool
-) -> set[Condition]:
-    """Conditions where a cut was never timed; then, while there is time, those not yet settled."""
-    never = {c for c in conditions if not complete(log, network, c)}
-    if never or not time_left:
-        return never
-    return {c for c in conditions if not settled(log, network, c, plan.precision_percent)}
-
-
-def _next_cut(network: Network, visits: Sequence[Mapping[str, Any]]) -> int:
-    """The inner cut after the last one visited; 0 where there is none."""
-    last = int(visits[-1]["passes"][-1][0]) if visits else 0
-    return last % network.inner_cuts + 1 if network.inner_cuts else 0
+def _next_cuts(network: Network, visits: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+    """The inner cuts in turn, beginning after the last one visited."""
+    turns = network.turns
+    if not visits or not turns:
+        return turns
+    begin = turns.index(int(visits[-1]["passes"][-1][0])) + 1
+    return turns[begin:] + turns[:begin]
 
 
 def _visit(
-    machine: Machine, bench: Bench, condition: Condition, number: int, first_cut: int
+    machine: Machine, bench: Bench, condition: Condition, number: int, cuts: Sequence[int]
 ) -> dict[str, Any]:
     before = snapshot(machine.sysfs, machine.cpus)
     own, begun = machine.own_cpu_s(), machine.clock()
-    sample = bench.visit(VISIT_S, first_cut)
+    sample = bench.visit(VISIT_S, cuts)
     seconds = machine.clock() - begun
     after = snapshot(machine.sysfs, machine.cpus)
     own_cpu_s = machine.own_cpu_s() - own + sample.cpu_s
@@ -279,17 +275,17 @@ def _progress(
 ) -> Progress:
     """Time left is what the budget leaves until every interval is known; only then is less foreseeable."""
     wanted = plan.precision_percent
-    every = [widths_percent(log, network, condition) for condition in conditions]
-    known = [max(widths) for widths in every if widths is not None]
+    every = [precision_percent(log, network, condition) for condition in conditions]
+    known = [width for width in every if width is not None]
     done = 0
     to_go_s = 0.0
-    for condition, widths in zip(conditions, every, strict=True):
+    for condition, width in zip(conditions, every, strict=True):
         visits = _visits(log, condition)
         done += len(visits)
-        if widths is None:
+        if width is None:
             to_go_s = math.inf
-        elif max(widths) > wanted:
-            to_go_s += ((max(widths) / wanted) ** 2 - 1.0) * sum(float(visit["seconds"]) for visit in visits)
+        elif width > wanted:
+            to_go_s += ((width / wanted) ** 2 - 1.0) * sum(float(visit["seconds"]) for visit in visits)
     return Progress(
         network.name,
         "latency",

@@ -51,6 +51,20 @@ class Network:
         """How many cuts have a head before them and a tail behind them; they are numbered from 1."""
         return len(self.cuts) - 2
 
+    @property
+    def turns(self) -> tuple[int, ...]:
+        """Inner cuts in the order in which they are timed: the middle one, the middles of both halves, ...
+
+        However early the time is spent, those timed are spread evenly.
+        """
+        found: list[int] = []
+        gaps = [(0, self.inner_cuts + 1)]
+        for low, high in gaps:  # grows while it is gone through
+            if high - low > 1:
+                found.append((low + high) // 2)
+                gaps += [(low, found[-1]), (found[-1], high)]
+        return tuple(found)
+
 
 @dataclass(frozen=True)
 class Place:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping as Mapping_
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from scipy.optimize import isotonic_regression
 
 from dvfo_env.devices.profile import (
@@ -22,7 +22,7 @@ from dvfo_env.devices.profile import (
 )
 from dvfo_env.errors import ConfigError, MeasurementError
 from dvfo_env.profiling.clocks import DOMAINS, ClockAxis, Domain
-from dvfo_env.profiling.estimates import complete, heads_of, pieces_of, settled, whole_of
+from dvfo_env.profiling.estimates import heads_of, pieces_of, settled, whole_of, widest_percent
 from dvfo_env.profiling.load import Load, Verdict, judge
 from dvfo_env.profiling.log import MeasurementLog
 from dvfo_env.profiling.plan import Condition, Network, Place, Plan
@@ -52,8 +52,10 @@ class Row:
     Attributes:
         whole: latency of the whole network, ms.
         noise_ms: by how much another run may differ, see `statistics.noise`; None where visits are too few.
-        heads: share of the whole network that the head before each inner cut takes, timed by itself.
-        pieces: share of the whole network that head and tail take together, at each inner cut.
+        heads_percent: half of the widest interval of a head's share of the whole network; None while there
+            are too few visits for one of them.
+        pieces: share of the whole network that head and tail take together, by the number of the inner cut.
+        cuts_left: how many inner cuts were never timed.
         segments_ms: times between cuts, differences of the heads; they add up to the whole network.
         quiet_percent: how much the median of the undisturbed visits alone differs from that of all, None
             where there are too few of them.
@@ -63,8 +65,9 @@ class Row:
     visits: int
     whole: Median
     noise_ms: float | None
-    heads: tuple[Median, ...]
-    pieces: tuple[Median, ...]
+    heads_percent: float | None
+    pieces: Mapping_[int, Median]
+    cuts_left: int
     segments_ms: tuple[float, ...]
     settled: bool
     quiet_percent: float | None
@@ -75,16 +78,9 @@ class Row:
         return None if self.noise_ms is None else 100.0 * self.noise_ms / self.whole.value
 
     @property
-    def heads_percent(self) -> float | None:
-        """Half width of the widest interval of a head, in percent of the whole network; None without one."""
-        widths = [head.half_width for head in self.heads]
-        known = [100.0 * width for width in widths if width is not None]
-        return max(known, default=0.0) if len(known) == len(widths) else None
-
-    @property
     def sums_percent(self) -> tuple[float, float]:
         """Least and most that head and tail take together, over the cuts, in percent of the whole network."""
-        sums = [100.0 * both.value for both in self.pieces] or [100.0]
+        sums = [100.0 * both.value for both in self.pieces.values()] or [100.0]
         return min(sums), max(sums)
 
     @property
@@ -119,10 +115,10 @@ def findings(plan: Plan, log: MeasurementLog) -> Findings:
     for network in plan.networks:
         for condition in plan.conditions(network.name):
             visits = log.visits_of(condition.key)
-            if not complete(log, network, condition):
+            if not visits:
                 raise MeasurementError(f"{condition.key}: never measured; give more time with --budget")
             quiet = [entry["whole_median_ms"] for entry in undisturbed if entry["condition"] == condition.key]
-            whole, heads = whole_of(visits), heads_of(network, visits)
+            whole, heads = whole_of(visits), heads_of(visits)
             calm = median_interval(quiet) if len(quiet) >= FEWEST_QUIET else None
             rows.append(
                 Row(
@@ -130,9 +126,10 @@ def findings(plan: Plan, log: MeasurementLog) -> Findings:
                     len(visits),
                     whole,
                     noise([visit["whole_median_ms"] for visit in visits]),
-                    heads,
-                    pieces_of(network, visits),
-                    _segments_ms(whole, heads),
+                    widest_percent(network, heads),
+                    pieces_of(visits),
+                    network.inner_cuts - len(heads),
+                    _segments_ms(network, whole, heads),
                     settled(log, network, condition, plan.precision_percent),
                     None if calm is None else 100.0 * (calm.value / whole.value - 1.0),
                 )
@@ -140,15 +137,17 @@ def findings(plan: Plan, log: MeasurementLog) -> Findings:
     return Findings(tuple(rows), verdict)
 
 
-def _segments_ms(whole: Median, heads: Sequence[Median]) -> tuple[float, ...]:
+def _segments_ms(network: Network, whole: Median, heads: Mapping_[int, Median]) -> tuple[float, ...]:
     """Differences of the heads' times, where each head is at least as long as the one before it.
 
     Noise, or a layout that is cheaper to convert at the later of two cuts, can let a longer head take less
-    time. The nearest times that rise (isotonic regression) then count, none above the whole.
+    time. The nearest times that rise (isotonic regression) then count, none above the whole. A head that
+    was never timed lies evenly between its neighbours.
     """
-    shares = isotonic_regression([head.value for head in heads]).x.clip(0.0, 1.0) if heads else ()
-    times = [0.0, *(whole.value * float(share) for share in shares), whole.value]
-    return tuple(after - before for before, after in pairwise(times))
+    rising = isotonic_regression([head.value for head in heads.values()]).x.clip(0.0, 1.0) if heads else []
+    end = network.inner_cuts + 1
+    shares = np.interp(range(end + 1), [0, *heads, end], [0.0, *rising, 1.0])
+    return tuple(float(share) * whole.value for share in np.diff(shares))
 
 
 def build_profile(
@@ -304,6 +303,10 @@ def _law(plan: Plan, network: Network, place: Place, found: Findings, measured_o
         f"{low:.1f} to {high:.1f} % of the whole network "
         f"({'within' if all(row.adds_up for row in rows) else 'NOT within'} 10 %)"
     )
+    if any(row.cuts_left for row in rows):
+        note += (
+            f"; up to {max(row.cuts_left for row in rows)} heads were never timed and lie between neighbours"
+        )
     source = f"dvfo profile on this machine, {measured_on}: {place.engine} {machine[place.engine]}"
     axes = [
         mhz if len(mhz) > 1 and (domain != "gpu" or place.kind == "gpu") else ()

@@ -11,7 +11,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -62,7 +63,7 @@ def main() -> int:
     for line in sys.stdin:
         command = json.loads(line)
         if command["do"] == "visit":
-            _answer(answers, visit(runner, float(command["seconds"]), int(command["first_cut"])))
+            _answer(answers, visit(runner, float(command["seconds"]), command["cuts"]))
         else:
             _answer(answers, {"passes": burn(runner, float(command["seconds"]))})
     return 0
@@ -98,10 +99,10 @@ def _runner(begin: dict[str, Any]) -> Runner:
     return onnx_runner(Path(begin["whole"]), Path(begin["folder"]), network, begin["threads"], begin["gpu"])
 
 
-def visit(runner: Runner, seconds: float, first_cut: int) -> dict[str, Any]:
+def visit(runner: Runner, seconds: float, cuts: Sequence[int]) -> dict[str, Any]:
     """Warm up, then go from cut to cut: the whole, head and tail by turns, every second pass backwards.
 
-    The answer's `passes` are rows of cut, whole, head and tail (ms). A network without inner cuts has cut 0.
+    The answer's `passes` are rows of cut, whole, head and tail (ms), or of 0 and whole without `cuts`.
     """
     cpu = time.process_time()
     stop = time.perf_counter() + WARM_UP_S
@@ -111,15 +112,15 @@ def visit(runner: Runner, seconds: float, first_cut: int) -> dict[str, Any]:
     reference = reference_ms()
     passes: list[tuple[float, ...]] = []
     stop = time.perf_counter() + seconds
-    cut = first_cut
-    while not passes or time.perf_counter() < stop:
-        calls = (runner.whole, *(runner.cut_in_two(cut) if runner.inner_cuts else ()))
+    for cut in cycle(cuts or (0,)):
+        calls = (runner.whole, *(runner.cut_in_two(cut) if cut else ()))
         begun = time.perf_counter()
         while not passes or passes[-1][0] != cut or time.perf_counter() < begun + CUT_S:
             turn = 1 if len(passes) % 2 else -1
             times = [_time(runner, call) for call in calls[::turn]]
             passes.append((cut, *times[::turn]))
-        cut = cut % max(1, runner.inner_cuts) + 1 if runner.inner_cuts else 0
+        if time.perf_counter() >= stop:
+            break
     return {"passes": passes, "reference_ms": reference, "cpu_s": time.process_time() - cpu}
 
 

@@ -99,7 +99,7 @@ class SimulatedBench:
         self._drift = drift
         self._loop_ms = loop_ms
 
-    def visit(self, seconds: float, first_cut: int) -> Sample:
+    def visit(self, seconds: float, cuts: Sequence[int]) -> Sample:
         world = self._world
         world.visits += 1
         if world.stop_after is not None and world.visits > world.stop_after:
@@ -107,11 +107,11 @@ class SimulatedBench:
         unit = self._factor / (world.mhz[0] / 1000.0) * self._drift(world.now)
         unit *= 1.0 + world.random.gauss(0.0, world.noise)
         whole = sum(SEGMENTS_MS)
-        head = sum(SEGMENTS_MS[:first_cut]) + self._cut_cost * whole
+        cut = cuts[0]
+        head = sum(SEGMENTS_MS[:cut]) + self._cut_cost * whole
         times = (whole, head, whole - head + 2.0 * self._cut_cost * whole)
         passes = [
-            (first_cut, *(time * unit * (1.0 + world.random.gauss(0.0, 0.002)) for time in times))
-            for _ in range(5)
+            (cut, *(time * unit * (1.0 + world.random.gauss(0.0, 0.002)) for time in times)) for _ in range(5)
         ]
         world.pass_time(seconds, own=seconds)
         return Sample(passes, self._loop_ms, seconds)

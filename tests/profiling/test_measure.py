@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dvfo_env.errors import MeasurementError
-from dvfo_env.profiling.estimates import MIN_VISITS, complete, settled
+from dvfo_env.profiling.estimates import MIN_VISITS, settled
 from dvfo_env.profiling.load import Load, judge
 from dvfo_env.profiling.log import read_log
 from dvfo_env.profiling.measure import Progress, measure
@@ -60,26 +61,37 @@ def test_the_budget_ends_it_and_what_was_not_reached_is_said(tmp_path: Path) -> 
     assert not any(row.settled for row in found.rows)
 
 
-def test_every_cut_is_visited_once_under_every_condition_even_without_time(tmp_path: Path) -> None:
+def test_every_condition_is_visited_once_even_without_time(tmp_path: Path) -> None:
     world, the_plan = World(), plan(cpu_mhz=(500.0, 1000.0), budget_s=0.001)
-    conditions = the_plan.conditions("net")
     with open_log(tmp_path / "log", the_plan) as log:
         measure(the_plan, world.machine(), log, world.benches)
-        assert all(complete(log, NETWORK, condition) for condition in conditions)
-    every = [condition.key for condition in conditions] * NETWORK.inner_cuts
-    assert sorted(conditions_of(tmp_path / "log")) == sorted(every)
+        found = findings(the_plan, log)
+    assert sorted(conditions_of(tmp_path / "log")) == sorted(c.key for c in the_plan.conditions("net"))
+    for row in found.rows:
+        assert row.cuts_left == 1
+        first, second, third = row.segments_ms
+        assert second == pytest.approx(third)  # the head between them was never timed
+        assert first < second
 
 
-def test_a_condition_that_takes_many_visits_to_go_round_its_cuts_comes_first(tmp_path: Path) -> None:
-    world, the_plan = World(), plan(budget_s=30.0)
-    first, second = the_plan.conditions("net")
-    world.stop_after = 1
+def test_cuts_take_turns_from_coarse_to_fine() -> None:
+    cuts = tuple(str(number) for number in range(10))
+    network = replace(NETWORK, cuts=cuts, positions=tuple(range(10)))
+    assert network.turns == (4, 2, 6, 1, 3, 5, 7, 8)
+    assert replace(NETWORK, cuts=("in", "out"), positions=(0, 1)).turns == ()
+
+
+def test_each_cut_gets_its_turn_also_after_an_interruption(tmp_path: Path) -> None:
+    world, the_plan = World(), plan(budget_s=10.0)
+    world.stop_after = 3
     with pytest.raises(KeyboardInterrupt), open_log(tmp_path / "log", the_plan) as log:
         measure(the_plan, world.machine(), log, world.benches)
     world.stop_after = None
     with open_log(tmp_path / "log", the_plan) as log:
         measure(the_plan, world.machine(), log, world.benches)
-    assert set(conditions_of(tmp_path / "log")[:4]) == {first.key, second.key}
+        for condition in the_plan.conditions("net"):
+            visited = [cut for visit in log.visits_of(condition.key) for cut in visit["cuts"]]
+            assert visited == ["1", "2"] * (len(visited) // 2) + ["1"] * (len(visited) % 2)
 
 
 def test_conditions_are_interleaved_in_a_new_order_every_round(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_worker_runs_the_whole_network_and_both_pieces(engine: Engine, tmp_pat
     place = Place("cpu1", engine, "cpu", "cpu", HERE, "one core")
     bench = start_benches(network(), (place,), tmp_path)["cpu1"]
     try:
-        sample = bench.visit(0.05, 1)
+        sample = bench.visit(0.05, [1])
         assert bench.burn(0.02) >= 1
     finally:
         bench.close()
