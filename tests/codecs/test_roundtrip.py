@@ -223,3 +223,21 @@ def test_a_wide_enough_bottleneck_of_orthogonal_weights_loses_nothing_but_bits()
     )
     tensor = features((6, 4, 4), 0)[0]
     np.testing.assert_allclose(codec.decode(codec.encode([tensor]))[0], tensor, atol=1e-5)
+
+
+def test_the_documented_frame_is_what_the_encoder_writes_and_the_decoder_reads():
+    calibration = ChannelCalibration(
+        shape=(3, 2, 2),
+        channel_axis=0,
+        order=np.array([2, 0, 1]),
+        fill=np.array([0.1, 0.5, 0.2]),
+        low=np.zeros(3),
+        high=np.full(3, 1.5),
+    )
+    tensor = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15], np.float32).reshape(3, 2, 2) / 10
+    frame = FeatureCodec([calibration], FeatureSetting.parse("int4-keep2/3-zstd")).encode([tensor])
+    shown = "44564601 0104 d653e6f0 01 1003030202 acbb7448a5f6c78c 0204 103298fa"
+    assert frame == bytes.fromhex(shown)
+    [restored] = decode(frame, {calibration.digest(): calibration})
+    np.testing.assert_allclose(restored[[0, 2]], tensor[[0, 2]], atol=1e-6)
+    assert (restored[1] == 0.5).all()
