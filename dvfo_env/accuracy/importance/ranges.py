@@ -16,10 +16,12 @@ Range = tuple[Floats, Floats]
 #: How ranges are chosen; the first is used unless another is asked for.
 METHODS = ("least-squares", "percentile", "min-max")
 
-#: Bins of a channel's histogram: four a step at 8 bits.
-_BINS = 1024
+#: Bins of a channel's histogram: eight a step at 8 bits.
+_BINS = 2048
 #: Shares of the full range that the search starts from, and its rounds.
 _STARTS, _ROUNDS = (1.0, 0.7, 0.45, 0.25), 8
+#: A channel that spans less holds one value for all that matters here.
+_NARROWEST = np.float32(1e-30)
 #: The percentile method leaves out this share of the values, half at each end.
 _OUTSIDE = 0.001
 
@@ -42,7 +44,8 @@ def clipping_range(rows: Floats, bits: int, method: str = METHODS[0]) -> Range:
 def _histogram(rows: Floats, low: Floats, high: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean value and number of values of each bin, [C, bins]."""
     channels = len(rows)
-    scale = (_BINS - 1) / np.maximum(high - low, np.finfo(np.float32).tiny)
+    span = np.maximum(high - low, _NARROWEST)
+    scale = (_BINS - 1) / span
     flat = ((rows - low[:, None]) * scale[:, None]).astype(np.int64)
     np.clip(flat, 0, _BINS - 1, out=flat)
     flat += np.arange(channels)[:, None] * _BINS
