@@ -108,7 +108,7 @@ def run_design(arguments: argparse.Namespace) -> int:
     board, _ = _board(arguments)
     if board is None:
         arguments.parser.error("--clocks, or --cpu-mhz, --gpu-mhz and --mem-mhz, say what the board offers")
-    mappings = [_mapping(text) for text in arguments.mapping]
+    mappings = [_mapping(text, "--mapping") for text in arguments.mapping]
     if not mappings:
         mappings = [("gpu", 1)] if board.gpu_mhz else []
         mappings += [(name, cores) for name, cores in board.cores.items()]
@@ -172,7 +172,10 @@ def run_layers(arguments: argparse.Namespace) -> int:
     from dvfo_env.calibration.own.layer_tables import CopyTimes, calibrate_layers, read_copies, read_layers
     from dvfo_env.errors import ConfigError
 
-    columns = [_mapping(text) for text in arguments.columns.split(",") if text]
+    columns = [_mapping(text, "--columns") for text in arguments.columns.split(",") if text]
+    twice = next((name for name in columns if columns.count(name) > 1), None)
+    if twice:
+        raise ConfigError(f"--columns: {twice[0]} with {twice[1]} cores is there twice")
     tables = {}
     for text in arguments.tables:
         workload, sign, file = text.partition("=")
@@ -214,7 +217,10 @@ def _board(arguments: argparse.Namespace) -> tuple[Any, str]:
         text = getattr(arguments, f"{domain}_mhz")
         if text:
             given[f"{domain}_mhz"] = [_figure(part, f"--{domain}-mhz") for part in text.split(",")]
-    cores = {name: int(count) for name, count in (_assigned(text, "--cores") for text in arguments.cores)}
+    cores = {
+        name: _whole(count, f"--cores {name}")
+        for name, count in (_assigned(text, "--cores") for text in arguments.cores)
+    }
     if not arguments.clocks and not given and not cores:
         return None, ""
     base = load_board(arguments.clocks) if arguments.clocks else Board()
@@ -223,9 +229,21 @@ def _board(arguments: argparse.Namespace) -> tuple[Any, str]:
     return parse_record(data, Board, "command line"), f"given: {arguments.clocks or 'on the command line'}"
 
 
-def _mapping(text: str) -> tuple[str, int]:
-    name, _, cores = text.partition(":")
-    return name, int(_figure(cores, "--mapping")) if cores else 1
+def _mapping(text: str, option: str) -> tuple[str, int]:
+    from dvfo_env.errors import ConfigError
+
+    name, sign, cores = text.strip().partition(":")
+    if not name or (sign and not cores):
+        raise ConfigError(f"{option} {text!r}: expected NAME or NAME:CORES, such as cpu:4")
+    return name, _whole(_figure(cores, option), option) if cores else 1
+
+
+def _whole(value: float, option: str) -> int:
+    from dvfo_env.errors import ConfigError
+
+    if value != int(value) or value > 1024:
+        raise ConfigError(f"{option}: {value:g}: expected a whole number from 1 to 1024")
+    return int(value)
 
 
 def _assigned(text: str, option: str) -> tuple[str, float]:

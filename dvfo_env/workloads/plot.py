@@ -119,7 +119,7 @@ def _draw_done(below: Axes, card: WorkloadCard, head_ms: Mapping[str, Sequence[f
     below.plot(cuts, traffic, color=_TRAFFIC, linewidth=1.6, linestyle=(0, (5, 2)), zorder=3)
     for (label, times), (colour, dashes) in zip(head_ms.items(), _TIMES, strict=False):
         share = np.asarray(times) / (times[-1] or 1.0)
-        title = f"time, {label} (all: {times[-1]:.3g} ms)"
+        title = f"time, {label} (all: {times[-1]:{',.0f' if times[-1] >= 100 else '.3g'}} ms)"
         below.plot(cuts, share, color=colour, linewidth=1.5, linestyle=dashes, label=title, zorder=5)
     below.set_ylim(0, 1.04)
     below.yaxis.set_major_formatter(PercentFormatter(1.0))

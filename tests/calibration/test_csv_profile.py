@@ -290,3 +290,12 @@ def test_a_clock_that_changes_nothing_is_asked_about() -> None:
     assert row["note"].startswith("the GPU clock changes nothing: was it set while these points ran?")
     (row,) = (row for row in fitted(six_points()).report if row["quantity"] == "latency")
     assert "changes nothing" not in row["note"]
+
+
+def test_watts_by_hand_are_asked_for_every_cluster_that_runs_networks() -> None:
+    rows = [*six_points(), *(cpu_row(4, mhz) for mhz in (400.0, 800.0, 1600.0))]
+    with pytest.raises(
+        ConfigError, match=r"none is given for a mapping on cluster 'cpu', such as --busy-mw cpu="
+    ):
+        fitted(rows, idle_mw=2000.0, busy_mw={"gpu": 9000.0})
+    assert fitted(rows, idle_mw=2000.0, busy_mw={"gpu": 9000.0, "cpu": 5000.0}).profile.power is not None

@@ -142,7 +142,25 @@ def test_without_power_the_profile_is_latency_only(
         (["design", "--gpu-mhz", "fast"], "--gpu-mhz: 'fast' is not a number"),
         (["design", "--gpu-mhz", "300,100"], "gpu_mhz: Value error, clocks must ascend"),
         (["design", "--clocks", "nobody"], "device 'nobody' is not known"),
+        (
+            ["design", "--clocks", "phone-pixel4", "--mapping", "dsp"],
+            "mapping 'dsp': expected a name that begins",
+        ),
+        (
+            ["design", "--clocks", "phone-pixel4", "--mapping", "mid:4"],
+            "4 cores: the board has 3 in cluster mid",
+        ),
+        (
+            ["design", "--clocks", "jetson-tx2", "--mapping", "cpu:"],
+            "--mapping 'cpu:': expected NAME or NAME:CORES",
+        ),
         (["layers", "vgg19", "--name", "a"], "'vgg19': expected WORKLOAD=FILE"),
+        (["layers", "a=b", "--name", "a", "--columns", "gpu:x"], "--columns: 'x' is not a number"),
+        (["layers", "a=b", "--name", "a", "--columns", "gpu:1.5"], "--columns: 1.5: expected a whole number"),
+        (
+            ["layers", "a=b", "--name", "a", "--columns", "big,gpu,big"],
+            "--columns: big with 1 cores is there twice",
+        ),
     ],
 )
 def test_a_wrong_option_is_one_line(

@@ -45,10 +45,12 @@ def design(board: Board, mappings: Sequence[tuple[str, int]], power: bool = True
     `power`: the waiting board at the lowest and highest memory clock.
 
     Raises:
-        ConfigError: no mapping is given.
+        ConfigError: no mapping is given, or one that the board has no cluster or no cores for.
     """
     if not mappings:
         raise ConfigError("design: no mapping given; for example gpu, or cpu with its core counts")
+    for name, cores in mappings:
+        _check(name, cores, board)
     points: list[Point] = []
     seen: set[str] = set()
     for name, cores in sorted(mappings, key=lambda pair: (not pair[0].lower().startswith("gpu"), -pair[1])):
@@ -58,6 +60,22 @@ def design(board: Board, mappings: Sequence[tuple[str, int]], power: bool = True
             points += _cpu_points(board, name, cores, again=name in seen)
         seen.add(name)
     return points + (_idle_points(board) if power else [])
+
+
+def _check(name: str, cores: int, board: Board) -> None:
+    """A mapping off the GPU fits into the cluster its name begins with, or into the only one."""
+    if name.lower().startswith("gpu") or not board.cores:
+        return
+    cluster = next(iter(board.cores)) if len(board.cores) == 1 else name.rstrip("0123456789-_")
+    if cluster not in board.cores:
+        known = ", ".join(board.cores)
+        raise ConfigError(
+            f"mapping {name!r}: expected a name that begins with a cluster of the board ({known}) or with gpu"
+        )
+    if cores > board.cores[cluster]:
+        raise ConfigError(
+            f"mapping {name!r}: {cores} cores: the board has {board.cores[cluster]} in cluster {cluster}"
+        )
 
 
 def _gpu_points(board: Board, name: str, cores: int) -> list[Point]:
@@ -76,7 +94,8 @@ def _gpu_points(board: Board, name: str, cores: int) -> list[Point]:
 
 def _cpu_points(board: Board, name: str, cores: int, again: bool) -> list[Point]:
     cpu, gpu, mem = (_ends(clocks) for clocks in (board.cpu_mhz, board.gpu_mhz, board.mem_mhz))
-    top = Point(name, cores, cpu[1], gpu[0], mem[1], "further core count" if again else "highest CPU clock")
+    role = "highest CPU clock" if board.cpu_mhz else "the cores at the governor's clock"
+    top = Point(name, cores, cpu[1], gpu[0], mem[1], "further core count" if again else role)
     if again:
         return [top]
     rest = [mhz for mhz in _spread(board.cpu_mhz) if mhz != cpu[1]]

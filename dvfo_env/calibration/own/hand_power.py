@@ -26,7 +26,8 @@ def power_by_hand(
     """Board power from the waiting board and the busy board (mW) by mapping, at the highest clocks.
 
     Raises:
-        ConfigError: idle power is missing, a mapping is unknown, or busy is not above idle.
+        ConfigError: idle power is missing, a mapping is unknown, a cluster or the GPU has mappings and no
+            watts, or busy is not above idle.
     """
     if idle_mw is None:
         raise ConfigError("busy power by hand needs the waiting board's too (--idle-mw)")
@@ -41,13 +42,17 @@ def power_by_hand(
         raise ConfigError("busy power by hand: none is given for a mapping on the GPU")
     cores = {}
     for cluster in dict.fromkeys(place.cluster for place in places.values()):
+        here = [name for name, place in places.items() if (place.cluster, place.kind) == (cluster, "cpu")]
         each = [
             (mw - idle_mw) / places[name].threads
             for name, mw in on_cpu.items()
             if places[name].cluster == cluster
         ]
-        if not each and not on_gpu:
-            raise ConfigError(f"busy power by hand: none is given for a mapping on cluster {cluster!r}")
+        if here and not each:
+            raise ConfigError(
+                f"busy power by hand: none is given for a mapping on cluster {cluster!r}, such as "
+                f"--busy-mw {here[0]}=MW"
+            )
         core = max(each) if each else HOST_SHARE * (max(on_gpu.values()) - idle_mw)
         note = "busy minus idle, by the cores" if each else "a tenth of what the GPU adds, as on a Jetson TX2"
         cores[cluster] = CorePower(
