@@ -47,9 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bytes-images", type=int, metavar="N", help="images encoded for bytes; default: 500"
     )
     parser.add_argument("--workers", type=int, metavar="N", help="processes; default: one for every core")
-    parser.add_argument("--name", help="of the table; default: the model's")
+    parser.add_argument("--name", help="of the table; default: its workload's")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: where dvfo accuracy list looks")
     parser.add_argument("--fresh", action="store_true", help="forget what an earlier run measured")
+    parser.add_argument("--retime", action="store_true", help="time encoding and decoding again")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -72,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     print_note(f"{table.title}: {len(table.rows.cut)} settings at {len(set(table.rows.cut))} cuts")
     print_note(table.note)
     if outcome.resumed:
-        print_note(f"{outcome.resumed:.0%} came from an earlier run")
+        print_note(f"{outcome.resumed} cuts had been begun by an earlier run")
     print_note(
         f"{outcome.path} written after {outcome.seconds:.0f} s; every image's outcome in {outcome.record}"
     )
@@ -93,6 +94,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         name=arguments.name,
         out=arguments.out,
         fresh=arguments.fresh,
+        retime=arguments.retime,
     )
 
 
@@ -181,7 +183,7 @@ def _as_data(outcome: Outcome) -> dict[str, Any]:
         "table": str(outcome.path),
         "images": str(outcome.record),
         "seconds": outcome.seconds,
-        "resumed_share": outcome.resumed,
+        "resumed_cuts": outcome.resumed,
         **outcome.table.model_dump(mode="json", exclude={"rows"}, exclude_none=True),
         "rows": [row._asdict() for row in outcome.table.all_rows()],
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -29,13 +29,15 @@ _FEWEST_PILOT_IMAGES = 40
 
 @dataclass(frozen=True)
 class Job:
-    """One cut to measure, as a process of its own needs it."""
+    """One cut to measure on so many images, as a process of its own needs it."""
 
     model: str
     data: str
     cut: int
     cut_name: str
     keys: tuple[VariantKey, ...]
+    images: int
+    elements: int
     settings: Settings
     plan_hash: str
     folder: Path
@@ -66,43 +68,76 @@ def measure_cut(job: Job, tell: Callable[[float], None]) -> None:
         DvfoError: model or data cannot be opened, the network cannot be cut, an encoder fails.
     """
     with CutLog(job.log, job.plan_hash, job.cut_name) as log:
-        if not log.has("done"):
-            _Cut(job, log, tell).measure()
-            log.append("done")
+        state = _State(job, log)
+        if state.left():
+            _Cut(job, log, state, tell).measure()
         tell(1.0)
+
+
+class _State:
+    """What a cut's log holds, and what is left to do."""
+
+    def __init__(self, job: Job, log: CutLog) -> None:
+        self._job, self._log = job, log
+        self.chunks = chunks(job.images, job.elements, job.settings.pilot_images)
+
+    def left(self) -> bool:
+        """Whether anything is."""
+        numbers = range(len(self.chunks))
+        return not self._log.has("calibration") or any(
+            not self.settled(number, key) for number in numbers for key in self._job.keys
+        )
+
+    def settled(self, number: int, key: VariantKey) -> bool:
+        """Whether nothing is left to do for a setting in a chunk; one that is hopeless is written down."""
+        settings = self._job.settings
+        if hopeless_because(key, settings, self._pilot()) is not None:
+            return True
+        if not self._log.has("answers", chunk=number, variant=key.text):
+            return False
+        return self.chunks[number][0] >= settings.bytes_images or all(
+            self._log.has("bytes", chunk=number, variant=key.text, coder=coder)
+            for coder in coders_of(key, settings.coders)
+        )
+
+    def _pilot(self) -> dict[VariantKey, float]:
+        """Agreement of every setting that the pilot images went through."""
+        pilot = self.chunks[0][1]
+        return {
+            key: float(unpacked(self._log.get("answers", chunk=0, variant=key.text)["agree"], pilot).mean())
+            for key in self._job.keys
+            if self._log.has("answers", chunk=0, variant=key.text)
+        }
 
 
 class _Cut:
     """What is open while a cut is measured."""
 
-    def __init__(self, job: Job, log: CutLog, tell: Callable[[float], None]) -> None:
-        self._job, self._log, self._tell = job, log, tell
-        settings = job.settings
+    def __init__(self, job: Job, log: CutLog, state: _State, tell: Callable[[float], None]) -> None:
+        self._job, self._log, self._state, self._tell = job, log, state, tell
         self._model = open_model(job.model)
         splits = open_images(job.data)
-        self._train = splits.train.first(settings.calibration_images)
-        self._test = splits.test.first(settings.images or len(splits.test))
+        self._train = splits.train.first(job.settings.calibration_images)
+        self._test = splits.test.first(job.images)
         card = load_workload(self._model.workload)
         self._network = CutNetwork(self._model, card, job.cut)
-        self._chunks = chunks(len(self._test), card.cuts[job.cut].elements, settings.pilot_images)
-        self._encoders = Encoders(job.keys, settings)
+        self._encoders = Encoders(job.keys, job.settings)
 
     def measure(self) -> None:
         """All chunks, each through every setting that is not hopeless."""
         self._calibrate()
         variants = self._encoders.variants()
-        for number, (start, stop) in enumerate(self._chunks):
-            left = [variant for variant in variants if not self._settled(number, variant)]
-            if left:
-                self._measure_chunk(number, start, stop, left)
-            self._tell((number + 1) / len(self._chunks))
+        for number, (start, stop) in enumerate(self._state.chunks):
+            if not all(self._state.settled(number, variant.key) for variant in variants):
+                self._measure_chunk(number, start, stop, variants)
+            self._tell((number + 1) / len(self._state.chunks))
 
     def _calibrate(self) -> None:
-        if self._log.has("calibration") and Encoders.kept(self._job.frames):
-            self._encoders, _ = Encoders.load(self._job.frames, self._job.settings, self._job.keys)
+        """Make the encoders that an earlier run has not kept."""
+        self._encoders.load(self._job.frames)
+        if self._log.has("calibration") and not self._encoders.missing():
             return
-        images = self._fitted(self._train, 0, len(self._train))
-        payload = self._network.head(images)
+        payload = self._network.head(self._fitted(self._train, 0, len(self._train)))
         answers = self._network.tail(payload)
         if not self._log.has("calibration"):
             confidences = [round(float(value), 5) for value in confidence(answers)]
@@ -121,7 +156,7 @@ class _Cut:
             right = packed(best == labels)
             self._log.append("reference", chunk=number, start=start, confidences=confidences, right=right)
         for done, variant in enumerate(variants):
-            if not self._settled(number, variant):
+            if not self._state.settled(number, variant.key):
                 if not self._log.has("answers", chunk=number, variant=variant.key.text):
                     found = self._network.tail(variant.roundtrip(payload)).argmax(axis=1)
                     self._log.append(
@@ -132,7 +167,8 @@ class _Cut:
                         agree=packed(found == best),
                     )
                 self._count_bytes(number, start, payload, variant)
-            self._tell((number + (done + 1) / len(variants)) / len(self._chunks))
+            chunks_done = number + (done + 1) / len(variants)
+            self._tell(chunks_done / len(self._state.chunks))
 
     def _count_bytes(self, number: int, start: int, payload: Payload, variant: Variant) -> None:
         count = min(len(payload[0]), self._job.settings.bytes_images - start)
@@ -143,79 +179,57 @@ class _Cut:
                 sizes = [len(variant.encode(image, coder)) for image in single_images(payload, count)]
                 self._log.append("bytes", chunk=number, variant=variant.key.text, coder=coder, sizes=sizes)
 
-    def _settled(self, number: int, variant: Variant) -> bool:
-        """Whether nothing is left to do for this setting in this chunk."""
-        name = variant.key.text
-        if self._log.has("skipped", variant=name):
-            return True
-        because = hopeless_because(variant.key, self._job.settings, self._pilot())
-        if because is not None:
-            self._log.append("skipped", variant=name, because=because.text)
-            return True
-        start = self._chunks[number][0]
-        last = coders_of(variant.key, self._job.settings.coders)[-1]
-        counted = start >= self._job.settings.bytes_images or self._log.has(
-            "bytes", chunk=number, variant=name, coder=last
-        )
-        return counted and self._log.has("answers", chunk=number, variant=name)
-
-    def _pilot(self) -> dict[VariantKey, float]:
-        """Agreement of every setting that the pilot images went through."""
-        keys = {key.text: key for key in self._job.keys}
-        pilot = self._chunks[0][1]
-        return {
-            keys[entry["variant"]]: float(unpacked(entry["agree"], pilot).mean())
-            for entry in self._log.of_kind("answers")
-            if entry["chunk"] == 0
-        }
-
     def _fitted(self, images: LabelledImages, start: int, stop: int) -> NDArray[np.uint8]:
         return images.images(start, stop, self._model.fit)
 
 
-def time_cut(job: Job, tell: Callable[[float], None]) -> None:
+def time_cut(job: Job, again: bool, tell: Callable[[float], None]) -> None:
     """Time encoding and decoding of what was measured, and the reference encoding; needs no network.
+
+    What has been timed before stays, unless `again`.
 
     CPU time of this process, in which one thread works: others cannot lengthen it by taking the core.
     """
     with CutLog(job.log, job.plan_hash, job.cut_name) as log:
-        encoders, payload = Encoders.load(job.frames, job.settings, job.keys)
-        if not log.has("reference_encode"):
-            log.append("reference_encode", ms=round(reference_encode_ms(), 5))
         counted = {(entry["variant"], entry["coder"]) for entry in log.of_kind("bytes")}
         wanted = [
-            (variant, coder)
-            for variant in encoders.variants()
-            for coder in coders_of(variant.key, job.settings.coders)
-            if (variant.key.text, coder) in counted
+            (key, coder)
+            for key in job.keys
+            for coder in coders_of(key, job.settings.coders)
+            if (key.text, coder) in counted and (again or not log.has("times", variant=key.text, coder=coder))
         ]
-        for done, (variant, coder) in enumerate(wanted):
-            if not log.has("times", variant=variant.key.text, coder=coder):
-                encode_ms, decode_ms = _times(variant, coder, payload, job.settings.timed_repeats)
-                log.append(
-                    "times",
-                    variant=variant.key.text,
-                    coder=coder,
-                    encode_ms=round(encode_ms, 5),
-                    decode_ms=round(decode_ms, 5),
-                )
-            tell((done + 1) / len(wanted))
+        if wanted:
+            log.append("reference_encode", ms=round(reference_encode_ms(), 5))
+            for (key, coder), times in _times(job, wanted, tell).items():
+                encode_ms, decode_ms = (round(median(column), 5) for column in zip(*times, strict=True))
+                log.append("times", variant=key.text, coder=coder, encode_ms=encode_ms, decode_ms=decode_ms)
+        tell(1.0)
 
 
-def _times(variant: Variant, coder: str, payload: Payload, repeats: int) -> tuple[float, float]:
-    """Medians of encoding and decoding, ms, over all frames and repeats."""
-    encode: list[float] = []
-    decode: list[float] = []
-    images = list(single_images(payload, len(payload[0])))
-    variant.decode(variant.encode(images[0], coder), coder)
-    for image in images * repeats:
-        begun = time.process_time_ns()
-        frame = variant.encode(image, coder)
-        between = time.process_time_ns()
-        variant.decode(frame, coder)
-        decode.append((time.process_time_ns() - between) / 1e6)
-        encode.append((between - begun) / 1e6)
-    return median(encode), median(decode)
+def _times(
+    job: Job, wanted: Sequence[tuple[VariantKey, str]], tell: Callable[[float], None]
+) -> dict[tuple[VariantKey, str], list[tuple[float, float]]]:
+    """Times of encoding and decoding, ms, of every frame in every round; rounds go over all settings."""
+    encoders = Encoders(job.keys, job.settings)
+    encoders.load(job.frames)
+    variants = {variant.key: variant for variant in encoders.variants()}
+    images = list(single_images(encoders.frames, len(encoders.frames[0])))
+    times: dict[tuple[VariantKey, str], list[tuple[float, float]]] = {pair: [] for pair in wanted}
+    for number in range(job.settings.timed_rounds + 1):
+        for key, coder in wanted:
+            found = [_time(variants[key], coder, image) for image in images]
+            if number:  # the first round warms up
+                times[key, coder] += found
+        tell((number + 1) / (job.settings.timed_rounds + 2))
+    return times
+
+
+def _time(variant: Variant, coder: str, image: Payload) -> tuple[float, float]:
+    begun = time.process_time_ns()
+    frame = variant.encode(image, coder)
+    between = time.process_time_ns()
+    variant.decode(frame, coder)
+    return (between - begun) / 1e6, (time.process_time_ns() - between) / 1e6
 
 
 def single_images(payload: Payload, count: int) -> Iterator[Payload]:

@@ -16,13 +16,13 @@ from dvfo_env.accuracy.importance.attention import ChannelAttention, load_attent
 from dvfo_env.accuracy.importance.train_attention import train_attention
 from dvfo_env.accuracy.measuring.settings import IMAGE, PER_INPUT, Settings, VariantKey
 from dvfo_env.accuracy.measuring.variants import FeatureVariant, ImageVariant, Payload, Variant
-from dvfo_env.codecs import ChannelCalibration, load_calibrations, save_calibrations
+from dvfo_env.codecs import QUANTISED_BITS, ChannelCalibration, load_calibrations, save_calibrations
 
 ATTENTION = "attention"
 """The ranking that is trained."""
 
 _PAYLOAD, _ATTENTION = "frames.npz", "attention.safetensors"
-_PLAIN = "plain"
+_PLAIN, _CALIBRATION = "plain", ".calibration"
 #: Calibration images that the attention's fixed order is the mean of.
 _ORDER_IMAGES = 64
 
@@ -30,17 +30,24 @@ Floats = NDArray[np.float32]
 
 
 class Encoders:
-    """Encoders of one cut for all settings; `prepare` or `load` before `variants`."""
+    """Encoders of one cut for all settings; `load` and `prepare` before `variants`."""
 
     def __init__(self, keys: Sequence[VariantKey], settings: Settings) -> None:
         self._keys = list(keys)
         self._settings = settings
         self._calibrations: dict[str, list[ChannelCalibration]] = {}
         self._attentions: list[ChannelAttention] = []
+        self.frames: Payload = []
 
     def variants(self) -> list[Variant]:
         """One for every setting, mildest first."""
         return [self._variant(key) for key in self._keys]
+
+    def missing(self) -> list[str]:
+        """Rankings that are yet to be made, `plain` for none."""
+        if all(key.kind == IMAGE for key in self._keys):
+            return []
+        return [name for name in (_PLAIN, *self._settings.modules) if name not in self._calibrations]
 
     def prepare(
         self,
@@ -49,48 +56,44 @@ class Encoders:
         reference: Floats,
         tail: Callable[[Sequence[Tensor]], Tensor],
     ) -> None:
-        """Make everything from the calibration images' `payload` and the uncompressed network's answers."""
-        if not any(key.kind != IMAGE for key in self._keys):
+        """Make what is missing from the calibration images' `payload` and the network's own answers."""
+        missing = self.missing()
+        if not missing:
             return
         features = CutFeatures(
             cut, tuple(torch.from_numpy(tensor) for tensor in payload), tail, torch.from_numpy(reference)
         )
-        bits = tuple(sorted({key.bits for key in self._keys if key.bits <= 8}))
-        plain = calibrate(features, "magnitude", bits)
-        self._calibrations[_PLAIN] = plain
-        for ranking in self._settings.modules:
+        if _PLAIN in missing:
+            self._calibrations[_PLAIN] = calibrate(features, "magnitude", QUANTISED_BITS)
+        for ranking in missing:
             if ranking == ATTENTION:
                 self._attentions = train_attention(features)
                 scores = self._mean_importance(features)
-            else:
+            elif ranking != _PLAIN:
                 scores = static_importance(features, ranking)
-            self._calibrations[ranking] = _ordered(plain, features, scores)
+            else:
+                continue
+            self._calibrations[ranking] = _ordered(self._calibrations[_PLAIN], features, scores)
 
     def save(self, folder: Path, frames: Payload) -> None:
         """Keep the parameters, and payloads of the frames that are to be timed."""
+        self.frames = frames
         folder.mkdir(parents=True, exist_ok=True)
-        for name, calibrations in self._calibrations.items():
-            save_calibrations(folder / f"{name}.calibration", calibrations)
+        np.savez(folder / _PAYLOAD, *frames)
         if self._attentions:
             save_attention(folder / _ATTENTION, self._attentions)
-        np.savez(folder / _PAYLOAD, *frames)  # last: whoever finds it finds everything
+        for name, calibrations in self._calibrations.items():  # last: one that is there is complete
+            save_calibrations(folder / f"{name}{_CALIBRATION}", calibrations)
 
-    @staticmethod
-    def kept(folder: Path) -> bool:
-        """Whether `save` has come to its end there."""
-        return (folder / _PAYLOAD).exists()
-
-    @classmethod
-    def load(cls, folder: Path, settings: Settings, keys: Sequence[VariantKey]) -> tuple[Encoders, Payload]:
-        """What `save` kept, and the payloads."""
-        encoders = cls(keys, settings)
-        for file in folder.glob("*.calibration"):
-            encoders._calibrations[file.stem] = load_calibrations(file)
-        if (folder / _ATTENTION).exists():
-            encoders._attentions = load_attention(folder / _ATTENTION)
-        with np.load(folder / _PAYLOAD) as kept:
-            payload = [kept[name] for name in kept.files]
-        return encoders, payload
+    def load(self, folder: Path) -> None:
+        """Take what `save` kept, if anything."""
+        for file in folder.glob(f"*{_CALIBRATION}"):
+            self._calibrations[file.stem] = load_calibrations(file)
+        if ATTENTION in self._calibrations:
+            self._attentions = load_attention(folder / _ATTENTION)
+        if (folder / _PAYLOAD).exists():
+            with np.load(folder / _PAYLOAD) as kept:
+                self.frames = [kept[name] for name in kept.files]
 
     def _variant(self, key: VariantKey) -> Variant:
         if key.kind == IMAGE:

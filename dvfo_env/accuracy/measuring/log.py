@@ -8,15 +8,15 @@ Entries behind the plan:
 * `answers`: a chunk through one setting: which answers were right, which agreed with the uncompressed
   network's;
 * `bytes`: sizes of the frames of a chunk's first images with one setting and coder;
-* `times`: of encoding and decoding with one setting and coder;
-* `done`: nothing is left but times.
+* `times`: of encoding and decoding with one setting and coder; of several the last counts;
+* `reference_encode`: time of the reference encoding, measured with them.
 """
 
 from __future__ import annotations
 
 import base64
 import fcntl
-import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,6 +28,9 @@ from dvfo_env.errors import MeasurementError
 from dvfo_env.profiling.log import MeasurementLog
 
 Entry = dict[str, Any]
+
+#: How long to wait for the workers of a measurement that was just killed to leave.
+_PATIENCE_S = 5.0
 
 
 def packed(bits: NDArray[np.bool_]) -> str:
@@ -51,14 +54,21 @@ class CutLog:
     def __init__(self, path: Path, plan_hash: str, cut: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = (path.with_suffix(".lock")).open("w")
+        deadline = time.monotonic() + _PATIENCE_S
+        while not self._locked():
+            if time.monotonic() > deadline:
+                self._lock.close()
+                raise MeasurementError(f"{path}: another process is measuring this")
+            time.sleep(0.05)
+        self._log = MeasurementLog(path, plan_hash, {"cut": cut})
+        self._known: dict[tuple[Any, ...], Entry] = {_key(entry): entry for entry in self._log.entries}
+
+    def _locked(self) -> bool:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self._lock.close()
-            raise MeasurementError(f"{path}: another process is measuring this") from None
-        self._log = MeasurementLog(path, plan_hash, {"cut": cut})
-        self._parent = os.getppid()
-        self._known: dict[tuple[Any, ...], Entry] = {_key(entry): entry for entry in self._log.entries}
+            return False
+        return True
 
     def has(self, kind: str, **where: Any) -> bool:
         """Whether such an entry is there."""
@@ -73,13 +83,7 @@ class CutLog:
         return self._log.of_kind(kind)
 
     def append(self, kind: str, **values: Any) -> Entry:
-        """Write an entry and wait until it is on disk.
-
-        Raises:
-            MeasurementError: who started this process is gone, and its measurement with it.
-        """
-        if os.getppid() != self._parent:
-            raise MeasurementError("the measurement that this process belongs to has ended")
+        """Write an entry and wait until it is on disk."""
         entry = {"kind": kind, **values}
         self._log.append(entry)
         self._known[_key(entry)] = entry

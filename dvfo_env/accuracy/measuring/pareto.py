@@ -8,7 +8,7 @@ from dvfo_env.accuracy.table import Row
 
 
 def worth_choosing(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Rows that no other of the same cut, exit and task beats in bytes and agreement, in the order of a table.
+    """Rows that no other of the same cut, exit and task beats in bytes and agreement, in their order.
 
     Of rows equal in both, the one that encodes faster.
     """

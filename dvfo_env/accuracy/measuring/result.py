@@ -28,7 +28,6 @@ from dvfo_env.accuracy.table import (
     Row,
     columns_of,
 )
-from dvfo_env.errors import MeasurementError
 from dvfo_env.profiling.log import read_log
 
 #: Classes of difficulty at most, equal parts of the calibration images by confidence: quarters, and halves
@@ -64,17 +63,11 @@ class Run:
 
 
 class CutResult:
-    """What the log of one cut holds, as arrays over all tested images.
-
-    Raises:
-        MeasurementError: the log is not complete.
-    """
+    """What the log of one cut holds, as arrays over all tested images."""
 
     def __init__(self, job: Job, images: int) -> None:
         self.job = job
         entries = read_log(job.log)
-        if not any(entry["kind"] == "done" for entry in entries):
-            raise MeasurementError(f"{job.log}: is not complete")
         self.calibration = np.array(
             next(e["confidences"] for e in entries if e["kind"] == "calibration"), dtype=np.float64
         )
@@ -84,7 +77,6 @@ class CutResult:
         self.right = np.concatenate(
             [unpacked(e["right"], count) for e, count in zip(references, sizes, strict=True)]
         )
-        self.skipped = [entry["variant"] for entry in entries if entry["kind"] == "skipped"]
         self._answers: dict[str, list[Any]] = {}
         for entry in entries:
             if entry["kind"] == "answers":
@@ -96,7 +88,7 @@ class CutResult:
                 key = entry["variant"], entry["coder"]
                 so_far = self.bytes.get(key, np.empty(0, dtype=np.int64))
                 self.bytes[key] = np.concatenate([so_far, np.array(entry["sizes"], dtype=np.int64)])
-        self.reference_encode_ms = [e["ms"] for e in entries if e["kind"] == "reference_encode"]
+        self.reference_encode_ms = [e["ms"] for e in entries if e["kind"] == "reference_encode"][-1:]
         self.times = {
             (entry["variant"], entry["coder"]): (entry["encode_ms"], entry["decode_ms"])
             for entry in entries
@@ -104,9 +96,9 @@ class CutResult:
         }
 
     @property
-    def variants(self) -> list[str]:
-        """Settings that all images went through."""
-        return [name for name, entries in self._answers.items() if None not in entries]
+    def variants(self) -> list[VariantKey]:
+        """Settings asked for that all images went through."""
+        return [key for key in self.job.keys if None not in self._answers.get(key.text, [None])]
 
     def answers(self, variant: str, what: str) -> Bits:
         """Truth values [images]: `what` is "right" or "agree"."""
@@ -119,11 +111,7 @@ class CutResult:
 
 
 def build_table(run: Run, workload: str, jobs: Sequence[Job]) -> AccuracyTable:
-    """The table of a finished run.
-
-    Raises:
-        MeasurementError: a log is missing or not complete.
-    """
+    """The table of a run whose jobs are all done."""
     results = [CutResult(job, len(run.labels)) for job in jobs]
     sample = Sample(run.clusters)
     first = results[0]
@@ -133,11 +121,10 @@ def build_table(run: Run, workload: str, jobs: Sequence[Job]) -> AccuracyTable:
     shares = tuple(_short(float(member.mean())) for member in members)
     rows, losing = [], 0
     for result in results:
-        keys = {key.text: key for key in result.job.keys}
-        for name in result.variants:
-            made = _rows(result, keys[name], sample, members, run.settings.coders)
+        for key in result.variants:
+            made = _rows(result, key, sample, members, run.settings.coders)
             rows += made
-            losing += sum(1 for key in result.bytes if key[0] == name) - len(made)
+            losing += len(coders_of(key, run.settings.coders)) - len(made)
     baseline = sample.share(first.right)
     assert baseline is not None
     return AccuracyTable(
@@ -237,7 +224,7 @@ def _short(value: float) -> float:
 
 def _note(run: Run, sample: Sample, results: Sequence[CutResult], losing: int) -> str:
     settings = run.settings
-    skipped = sum(len(result.skipped) for result in results)
+    skipped = sum(len(result.job.keys) - len(result.variants) for result in results)
     counted = min(settings.bytes_images, sample.images)
     parts = [
         f"Accuracy and agreement on all {sample.images} images ({sample.method}).",
@@ -264,7 +251,7 @@ def _machine(settings: Settings, reference_ms: Sequence[float]) -> Machine:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             continue
-    frames = settings.timed_frames * settings.timed_repeats
+    frames = settings.timed_frames * settings.timed_rounds
     return Machine(
         cpu=discover(SysFs()).processor,
         software=", ".join([f"Python {platform.python_version()}", *found]),
@@ -280,14 +267,16 @@ def write_record_of_images(path: Path, jobs: Sequence[Job], images: int) -> Path
     and `setting`, text [settings]; `agree` and `right_after`, bits of [settings, images] packed along images.
     """
     results = [CutResult(job, images) for job in jobs]
-    pairs = [(result, name) for result in results for name in result.variants]
+    pairs = [(result, key) for result in results for key in result.variants]
     np.savez_compressed(
         path,
         confidence=results[0].confidence.astype(np.float32),
         right=results[0].right,
         cut=np.array([result.job.cut_name for result, _ in pairs]),
-        setting=np.array([name for _, name in pairs]),
-        agree=np.packbits(np.array([result.answers(name, "agree") for result, name in pairs]), axis=1),
-        right_after=np.packbits(np.array([result.answers(name, "right") for result, name in pairs]), axis=1),
+        setting=np.array([key.text for _, key in pairs]),
+        agree=np.packbits(np.array([result.answers(key.text, "agree") for result, key in pairs]), axis=1),
+        right_after=np.packbits(
+            np.array([result.answers(key.text, "right") for result, key in pairs]), axis=1
+        ),
     )
     return path

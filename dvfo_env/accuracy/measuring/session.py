@@ -33,9 +33,9 @@ _TIMING_SHARE = 0.1
 class Options:
     """What a user asks for.
 
-    `model` and `data` as `open_model` and `open_images` take them; `name` of the table, the model's unless
-    given; `out` None writes it where `load_table` finds it by name; `fresh` forgets what an earlier run of
-    the same plan measured.
+    `model` and `data` as `open_model` and `open_images` take them; `name` of the table, its workload's
+    unless given; `out` None writes it where it is found by name; `fresh` forgets what an earlier run of the
+    same plan measured, `retime` only its times.
     """
 
     model: str
@@ -45,6 +45,7 @@ class Options:
     name: str | None = None
     out: Path | None = None
     fresh: bool = False
+    retime: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class Plan:
                 cut=cut,
                 cut_name=names[cut],
                 keys=tuple(options.settings.keys_at(self.card, cut)),
+                images=len(self.run.labels),
+                elements=self.card.cuts[cut].elements,
                 settings=options.settings,
                 plan_hash=self.hash,
                 folder=self.folder,
@@ -98,13 +101,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run brought."""
+    """What a run brought: the table, where it and the record of images lie, cuts begun by an earlier run."""
 
     table: AccuracyTable
     path: Path
     record: Path
     seconds: float
-    resumed: float
+    resumed: int
 
 
 def look(options: Options) -> Plan:
@@ -123,7 +126,7 @@ def look(options: Options) -> Plan:
     cuts = _cuts(card, options.settings.cuts)
     test = data.test.first(options.settings.images or len(data.test))
     run = Run(
-        name=options.name or model.name,
+        name=options.name or card.name,
         title=f"{card.title}, measured on {data.test.name}",
         model=ModelSource(name=model.name, sha256=model.sha256, source=_source(model)),
         data_name=data.test.name,
@@ -136,12 +139,12 @@ def look(options: Options) -> Plan:
         settings=options.settings,
         command=f"dvfo accuracy measure --model {options.model} --data {options.data}",
     )
-    what = {
+    settings = asdict(options.settings)
+    what = {  # not the grid: what is asked for in addition is measured in addition
         "format": LOG_FORMAT,
         "model": [model.sha256, card.name, card.cut_names],
         "data": [data.test.sha256, data.train.sha256],
-        "cuts": cuts,
-        "settings": asdict(options.settings),
+        "settings": {name: settings[name] for name in Settings.DECIDING} | {"images": len(test)},
     }
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
     return Plan(options, card, cuts, run, digest)
@@ -158,10 +161,11 @@ def run(options: Options, tell: Callable[[Progress], None]) -> Outcome:
     jobs = plan.jobs()
     if options.fresh:
         shutil.rmtree(plan.folder, ignore_errors=True)
+    resumed = sum(job.log.exists() for job in jobs)
     clock = _Clock(plan, tell)
     measure_all(jobs, options.workers, clock.measured)
     for number, job in enumerate(jobs):
-        time_cut(job, partial(clock.timed, number))
+        time_cut(job, options.retime, partial(clock.timed, number))
     table = build_table(plan.run, plan.card.name, jobs)
     write_accuracy_table(table, plan.out)
     record = plan.out.with_suffix(".images.npz")
@@ -169,7 +173,7 @@ def run(options: Options, tell: Callable[[Progress], None]) -> Outcome:
         write_record_of_images(record, jobs, len(plan.run.labels))
     except OSError as error:
         raise ConfigError(f"{record}: cannot be written: {error.strerror}") from None
-    return Outcome(table, plan.out, record, time.monotonic() - begun, clock.resumed)
+    return Outcome(table, plan.out, record, time.monotonic() - begun, resumed)
 
 
 def _source(model: TrainedModel) -> str:
@@ -209,7 +213,6 @@ class _Clock:
         self._shares = [0.0] * len(self._weights)
         self._tell = tell
         self._begun: tuple[float, float] | None = None
-        self.resumed = 0.0
 
     def measured(self, number: int, share: float) -> None:
         """A cut has come so far."""

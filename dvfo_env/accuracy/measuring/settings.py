@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from dvfo_env.codecs import IMAGE_CODECS
 from dvfo_env.errors import ConfigError
@@ -75,7 +76,7 @@ class Settings:
         images: at most so many test images; None for all.
         calibration_images: images of the training split that ranges, rankings and bottlenecks are made from.
         bytes_images: at most so many test images are encoded to count bytes.
-        timed_frames: frames whose encoding and decoding is timed, each `timed_repeats` times.
+        timed_frames: frames whose encoding and decoding is timed, in each of `timed_rounds` rounds.
         hopeless_agreement: a setting is left out where a milder one agreed with the uncompressed network on
             less than this share of the pilot images. What compares rankings is always measured: the most
             bits at keep ratios of `always_keep` and more.
@@ -94,15 +95,23 @@ class Settings:
     calibration_images: int = 512
     bytes_images: int = 500
     timed_frames: int = 5
-    timed_repeats: int = 3
+    timed_rounds: int = 7
     hopeless_agreement: float = 0.5
     pilot_images: int = 500
     always_keep: float = 1 / 4
 
+    #: What must be equal for logs to be continued; the others only say what to measure.
+    DECIDING: ClassVar[tuple[str, ...]] = (
+        "calibration_images",
+        "bytes_images",
+        "timed_frames",
+        "pilot_images",
+    )
+
     def __post_init__(self) -> None:
         if any(not 0.0 < keep <= 1.0 for keep in self.keeps):
             raise ConfigError(f"--keep: {self.keeps}: shares above 0 and at most 1")
-        for name in ("calibration_images", "bytes_images", "timed_frames", "timed_repeats", "pilot_images"):
+        for name in ("calibration_images", "bytes_images", "timed_frames", "timed_rounds", "pilot_images"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: {getattr(self, name)} is below 1")
         if self.images is not None and self.images < 1:

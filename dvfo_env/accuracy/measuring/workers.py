@@ -7,9 +7,10 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from threading import Thread
 from typing import Any
 
 from dvfo_env.accuracy.measuring.cut import Job, measure_cut
@@ -81,12 +82,21 @@ def _processes(count: int) -> Iterator[dict[Connection, BaseProcess]]:
 def _serve(connection: Connection) -> None:
     """Work until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who started us
+    Thread(target=_leave_with_parent, daemon=True).start()
     while True:
         try:
             number, job = connection.recv()
         except (EOFError, OSError):
             return
         _measure_and_answer(connection, number, job)
+
+
+def _leave_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, killed or not."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _measure_and_answer(connection: Connection, number: int, job: Job) -> None:
