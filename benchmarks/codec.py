@@ -46,20 +46,26 @@ def bench_codec(*, runs: int = 15, seconds: float = 0.02) -> dict[str, Any]:
         "input_bytes": tensor.nbytes,
         "runs": runs,
     }
+    speeds: list[dict[str, Any]] = []
     wall, processor = time.perf_counter(), time.process_time()
     for name in SETTINGS:
         codec = FeatureCodec([calibration], FeatureSetting.parse(name))
         frame = codec.encode([tensor])
         encode_s = _seconds(partial(codec.encode, [tensor]), runs, seconds)
         decode_s = _seconds(partial(codec.decode, frame), runs, seconds)
-        result[f"{name}_bytes"] = len(frame)
-        result[f"{name}_encode_mb_per_s"] = tensor.nbytes / encode_s / 1e6
-        result[f"{name}_decode_mb_per_s"] = tensor.nbytes / decode_s / 1e6
+        speeds.append(
+            {
+                "setting": name,
+                "bytes": len(frame),
+                "encode_mb_per_s": tensor.nbytes / encode_s / 1e6,
+                "decode_mb_per_s": tensor.nbytes / decode_s / 1e6,
+            }
+        )
     busy = (time.perf_counter() - wall) / (time.process_time() - processor)
     result["wall_per_processor_time"] = busy
     result["reference_encode_ms"] = reference_encode_ms()
     packages = {package: version(package) for package in ("zstandard", "constriction")}
-    return {**result, **machine(), **packages}
+    return {**result, **machine(), **packages, "speeds": speeds}
 
 
 def _seconds(act: Callable[[], object], runs: int, seconds: float) -> float:

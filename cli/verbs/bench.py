@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from dvfo_cli.output import print_json, print_table
+from dvfo_cli.output import print_json, print_note, print_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(result)
         return 0
+    speeds = result.pop("speeds", [])
     print_table(("figure", arguments.what), list(result.items()))
+    if speeds:
+        print_note()
+        names = {"encode_mb_per_s": "encode MB/s", "decode_mb_per_s": "decode MB/s"}
+        columns = [names.get(key, key) for key in speeds[0]]
+        print_table(columns, [tuple(speed.values()) for speed in speeds])
     return 0
 
 

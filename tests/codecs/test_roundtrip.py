@@ -234,7 +234,7 @@ def test_the_documented_frame_is_what_the_encoder_writes_and_the_decoder_reads()
         low=np.zeros(3),
         high=np.full(3, 1.5),
     )
-    tensor = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15], np.float32).reshape(3, 2, 2) / 10
+    tensor = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15], np.float32).reshape(3, 2, 2) / np.float32(10)
     frame = FeatureCodec([calibration], FeatureSetting.parse("int4-keep2/3-zstd")).encode([tensor])
     shown = "44564601 0104 d653e6f0 01 1003030202 acbb7448a5f6c78c 0204 103298fa"
     assert frame == bytes.fromhex(shown)
