@@ -26,6 +26,7 @@ class ProgressLine:
         self.clear()
 
     def __call__(self, progress: Progress) -> None:
+        """Show how far a run is, unless something was shown just before."""
         import time
 
         now = time.monotonic()
