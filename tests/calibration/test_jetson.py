@@ -97,3 +97,18 @@ def test_fits_find_the_parameters_of_a_made_grid() -> None:
     assert triton.fit_wall_power(grid, batches=True) == pytest.approx(power, rel=0.02)
     found = triton.fit_batch_latency(grid).predict(gpu, batch)
     assert found == pytest.approx(grid.latency_ms, rel=0.002)
+
+
+def test_a_law_that_shares_its_voltage_curve_with_other_batches_is_found_again() -> None:
+    clocks = np.linspace(0.1, 1.4, 14)
+    gpu, batch = (axis.ravel() for axis in np.meshgrid(clocks, [1.0, 8.0, 32.0], indexing="ij"))
+    watts = triton.WallPower(10.0, 9.0, 0.3, 0.9, 0.1).predict(gpu, batch)
+    grid = triton.TritonGrid(gpu, batch, np.ones_like(gpu), watts, 3.0)
+    assert triton.fit_wall_power_jointly(grid) == pytest.approx((10.0, 9.0, 0.3, 0.9, 0.0), rel=0.02)
+    assert triton.joint_wall_power_errors(grid).holdout < 0.5
+
+
+def test_every_held_out_split_of_wall_power_is_within_five_per_cent(calibrated: Calibrated) -> None:
+    for device in ("jetson-agx-xavier", "jetson-nano"):
+        row = calibrated[1][device, "power", "wall socket, batch 1"]
+        assert row["holdout_worst_percent"] < 5.0

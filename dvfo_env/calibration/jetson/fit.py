@@ -161,9 +161,8 @@ def _measured_laws(
 def _triton_part(
     board: Board, latency: dict[str, dict[str, Law]], grid: triton.TritonGrid, law: ClockLaw, rows: Rows
 ) -> Part:
-    one = grid.take(grid.batch == 1)
-    power, errors = triton.fit_wall_power(one, batches=False), triton.wall_power_errors(one, batches=False)
-    rows.append(_row(board, "power", "wall socket, batch 1", len(one.wall_w), errors, ""))
+    power, errors, points, alike = _wall_power(grid)
+    rows.append(_row(board, "power", "wall socket, batch 1", points, errors, alike))
     supporting = {}
     clocks = "GPU clocks held back whole, ten random fifths; mean, worst split"
     batches = "one of the inner batches 2, 8 and 16 held back at a time; mean, worst batch"
@@ -198,8 +197,18 @@ def _triton_part(
     latency[MOBILENET] = {**latency.get(MOBILENET, {}), "gpu": law}
     exponent = triton.fit_wall_power(grid, batches=True).batch_exponent
     activity = _activity(exponent, [name for name in latency if name != MOBILENET])
-    law_of_power = wall_power_law(board, power, errors, grid.idle_w, len(one.wall_w), activity)
+    law_of_power = wall_power_law(board, power, errors, grid.idle_w, points, activity, alike)
     return Part(latency, law_of_power, supporting, "ncnn with Vulkan (MobileNetV2: Triton, ONNX Runtime)")
+
+
+def _wall_power(grid: triton.TritonGrid) -> tuple[triton.WallPower, Errors, int, str]:
+    """Law of batch 1, errors, points and what it shares: of two ways, the one better at clocks held out."""
+    one = grid.take(grid.batch == 1)
+    alone, joint = triton.wall_power_errors(one, batches=False), triton.joint_wall_power_errors(grid)
+    if alone.holdout <= joint.holdout:
+        return triton.fit_wall_power(one, batches=False), alone, len(one.wall_w), ""
+    shared = "base and voltage curve shared with batches 2-32"
+    return triton.fit_wall_power_jointly(grid), joint, len(grid.wall_w), shared
 
 
 def _activity(exponent: float, workloads: list[str]) -> dict[str, Coefficient]:

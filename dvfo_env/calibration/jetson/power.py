@@ -162,13 +162,17 @@ def wall_power_law(
     idle_w: float,
     points: int,
     activity: dict[str, Coefficient],
+    shares: str,
 ) -> PowerLaw:
-    """Power at the wall socket, fitted to MobileNetV2; base is what core and memory leave."""
+    """Power at the wall socket, fitted to MobileNetV2; base is what core and memory leave.
+
+    `shares` says what the law of batch 1 has in common with other batches; empty: nothing.
+    """
     driving_mw, step = 0.3 * board.core.value, board.mem_step
     base_mw = 1000.0 * fit.base_w - driving_mw - step.value
     top_ghz = board.top_mhz[1] / 1000.0
     top = max(1.0, 1.0 + fit.slope_per_ghz * (top_ghz - fit.knee_ghz))
-    source = f"{TRITON_SOURCE}/{board.triton}/batch_1_power.csv"
+    source = f"{TRITON_SOURCE}/{board.triton}/batch_{'*' if shares else '1'}_power.csv"
 
     def fitted(value: float, unit: str, note: str | None = None) -> Coefficient:
         return Coefficient(
@@ -205,7 +209,8 @@ def wall_power_law(
                 conditions=(
                     "power at the wall socket (supply loss, fan and carrier included), MobileNetV2 "
                     "through Triton, batch "
-                    f"1, median from 20 s after a run's start, CPU at {board.top_mhz[0]:g} MHz"
+                    f"1{shares and f' ({shares})'}, median from 20 s after a run's start, CPU at "
+                    f"{board.top_mhz[0]:g} MHz"
                 ),
                 error_percent=errors.fit,
                 holdout_error_percent=errors.holdout,
