@@ -50,7 +50,7 @@ class FeatureCodec:
         self._kind = BOTTLENECK if context else FEATURES
         self._digests = [_mixed(calibration.digest(), context) for calibration in calibrations]
         self._known = dict(zip(self._digests, self.calibrations, strict=True))
-        self._plans = [plan_for(calibration, setting) for calibration in calibrations]
+        self._plans = [plan_for(calibration, setting, named=bool(context)) for calibration in calibrations]
 
     def encode(self, tensors: Sequence[Floats], importance: Sequence[NDArray[Any]] | None = None) -> bytes:
         """One frame of the tensors of one input, float32, each in its calibration's shape.
@@ -81,6 +81,8 @@ class FeatureCodec:
         kind, bits, parts = _parts(frame, self._known)
         if kind != self._kind:
             raise CodecError("frame: features and bottlenecks have each their own decoder")
+        if self._kind == BOTTLENECK and any(part.digest is None for part in parts):
+            raise CodecError("frame: a bottleneck's tensor does not name its weights")
         if len(parts) != len(self.calibrations):
             raise CodecError(f"frame: {len(parts)} tensors instead of {len(self.calibrations)}")
         for i, (part, calibration) in enumerate(zip(parts, self.calibrations, strict=True)):

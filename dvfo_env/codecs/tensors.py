@@ -41,8 +41,11 @@ class Plan:
     chosen: Quantiser | None  # of the calibrated choice
 
 
-def plan_for(calibration: ChannelCalibration, setting: FeatureSetting) -> Plan:
-    """The plan at a setting. Raises CodecError when the calibration lacks the histograms that rANS needs."""
+def plan_for(calibration: ChannelCalibration, setting: FeatureSetting, *, named: bool = False) -> Plan:
+    """The plan at a setting; `named`: frames carry the digest even where they rely on no statistics.
+
+    Raises CodecError when the calibration lacks the histograms that rANS needs.
+    """
     kept = kept_channels(setting.keep, calibration.channels)
     everything = kept == calibration.channels
     channels = None if everything else np.sort(calibration.order[:kept])
@@ -52,13 +55,14 @@ def plan_for(calibration: ChannelCalibration, setting: FeatureSetting) -> Plan:
         chosen = quantiser if channels is None else quantiser.at(channels)
     if setting.coder == "rans":
         coders.histograms_of(calibration, setting.bits)
-    calibrated = quantiser is not None or not everything
+    calibrated = named or quantiser is not None or not everything
     return Plan(calibration, calibrated, kept, channels, quantiser, chosen)
 
 
 def largest(importance: NDArray[Any], kept: int) -> NDArray[np.int64]:
     """Channels with the largest importance, in ascending order, along the last axis; the lower wins a tie."""
-    return np.sort(np.argsort(-importance, axis=-1, kind="stable")[..., :kept], axis=-1)
+    falling = np.negative(importance, dtype=np.float64)
+    return np.sort(np.argsort(falling, axis=-1, kind="stable")[..., :kept], axis=-1)
 
 
 def encode_tensor(
@@ -70,7 +74,8 @@ def encode_tensor(
 ) -> tuple[str, bytes | memoryview]:
     """The coder that was used (none where the wanted one does not pay) and the payload."""
     if quantiser is None:
-        flat = tensor if channels is None else channels_first(tensor, plan.calibration.axis)[channels]
+        flat = channels_first(tensor, plan.calibration.axis) if plan.calibrated else tensor
+        flat = flat if channels is None else flat[channels]
         whole = np.ascontiguousarray(
             to_half(flat) if setting.bits == 16 else flat, WHOLE_DTYPES[setting.bits]
         )

@@ -18,6 +18,7 @@ from dvfo_env.codecs import (
     indices,
     kept_channels,
 )
+from dvfo_env.codecs.frame import BOTTLENECK, TensorPart, write_features
 from dvfo_env.errors import CodecError
 from tests.codecs.calibrations import CALIBRATIONS, SHAPES, calibrated, features, settings_of_codecs
 
@@ -192,18 +193,31 @@ def test_a_smaller_setting_never_sends_more():
         assert lengths == sorted(lengths, reverse=True)
 
 
+def test_a_bottleneck_frame_that_names_no_weights_is_refused():
+    weights = np.eye(4)
+    calibration = calibrated((4, 5))
+    codec = BottleneckCodec(
+        weights, np.zeros(4), weights, np.zeros(4), calibration, FeatureSetting(1, 32, "none")
+    )
+    forged = write_features(BOTTLENECK, 32, [TensorPart((4, 5), "none", None, 0, None, bytes(80))])
+    with pytest.raises(CodecError, match="does not name its weights"):
+        codec.decode(forged)
+
+
 def test_kept_channels_are_rounded_up():
     assert [kept_channels(keep, 12) for keep in (1, 1 / 2, 1 / 8, 1 / 16)] == [12, 6, 2, 1]
     assert kept_channels(1 / 3, 3) == 1
 
 
-def test_bottlenecks_restore_a_batch_as_decoding_would_and_refuse_other_weights():
+@pytest.mark.parametrize("setting", ["int8-zstd", "fp16-none", "fp32-zlib", "int4-keep1/2-rans"])
+@pytest.mark.parametrize("axis", [0, -1])
+def test_bottlenecks_restore_a_batch_as_decoding_would_and_refuse_other_weights(setting, axis):
     random = np.random.default_rng(0)
-    calibration = calibrated((4, 5, 6))
+    calibration = calibrated((4, 5, 6) if axis == 0 else (5, 4), axis)
     down_w, up_w = random.standard_normal((4, 16)), random.standard_normal((16, 4))
-    setting = FeatureSetting(1, 8, "zstd")
+    setting = FeatureSetting.parse(setting)
     codec = BottleneckCodec(down_w, np.zeros(4), up_w, np.ones(16), calibration, setting)
-    batch = random.standard_normal((3, 16, 5, 6)).astype(np.float32)
+    batch = random.standard_normal((3, *codec.shape)).astype(np.float32)
     restored = codec.roundtrip([batch])[0]
     for tensor, expected in zip(batch, restored, strict=True):
         assert codec.decode(codec.encode([tensor]))[0].tobytes() == expected.tobytes()
