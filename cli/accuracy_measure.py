@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--keep", metavar="A,B", help="shares of channels kept; default: 1,1/2,1/4,1/8,1/16")
     parser.add_argument("--bits", metavar="A,B", help="default: 32,16,8,6,4,3,2")
+    parser.add_argument(
+        "--dropped-bits", metavar="A,B", help="of those, where channels are dropped; default: 8,4,2"
+    )
     parser.add_argument("--coders", metavar="A,B", help="default: none,zlib,zstd,rans")
     parser.add_argument(
         "--bottleneck", action="store_true", help="also train bottlenecks of 1/4 and 1/8 of the channels"
@@ -107,8 +110,10 @@ def _settings(arguments: argparse.Namespace) -> Settings:
             given[option] = tuple(getattr(arguments, option).split(","))
     if arguments.keep:
         given["keeps"] = tuple(_number("--keep", text) for text in arguments.keep.split(","))
-    if arguments.bits:
-        given["bits"] = tuple(int(_number("--bits", text)) for text in arguments.bits.split(","))
+    for option in ("bits", "dropped_bits"):
+        if getattr(arguments, option):
+            texts = getattr(arguments, option).split(",")
+            given[option] = tuple(int(_number(f"--{option.replace('_', '-')}", text)) for text in texts)
     if arguments.images is not None:
         given["images"] = arguments.images
     if arguments.bytes_images is not None:

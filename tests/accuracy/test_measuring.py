@@ -48,6 +48,8 @@ SETTINGS = Settings(
     timed_frames=2,
     timed_rounds=2,
     hopeless_agreement=0.0,
+    bottlenecks=(1 / 2,),
+    bottleneck_bits=(8,),
 )
 
 
@@ -114,6 +116,9 @@ def test_a_table_holds_every_setting_and_where_it_comes_from(here: Path) -> None
     per_input = row_of(table, "int8-keep1/2-none", "attention-dynamic")
     fixed = row_of(table, "int8-keep1/2-none", "magnitude")
     assert per_input.bytes_mean > fixed.bytes_mean  # the frame names its channels
+    narrow = row_of(table, "bottleneck4-int8-none")
+    assert narrow.agreement > row_of(table, "int8-keep1/2-none", "magnitude").agreement
+    assert narrow.bytes_mean == pytest.approx(fixed.bytes_mean, abs=4)
     assert all(row.encode_ms > 0 for row in table.all_rows())
 
 

@@ -13,15 +13,23 @@ from torch import Tensor
 
 from dvfo_env.accuracy.importance import CutFeatures, better_fill, calibrate, order_of, static_importance
 from dvfo_env.accuracy.importance.attention import ChannelAttention, load_attention, save_attention
+from dvfo_env.accuracy.importance.bottleneck import Bottleneck, train_bottleneck
 from dvfo_env.accuracy.importance.train_attention import train_attention
-from dvfo_env.accuracy.measuring.settings import IMAGE, PER_INPUT, Settings, VariantKey
-from dvfo_env.accuracy.measuring.variants import FeatureVariant, ImageVariant, Payload, Variant
+from dvfo_env.accuracy.measuring.settings import BOTTLENECK, IMAGE, PER_INPUT, Settings, VariantKey
+from dvfo_env.accuracy.measuring.variants import (
+    BottleneckVariant,
+    FeatureVariant,
+    ImageVariant,
+    Payload,
+    Variant,
+)
 from dvfo_env.codecs import QUANTISED_BITS, ChannelCalibration, load_calibrations, save_calibrations
 
 ATTENTION = "attention"
 """The ranking that is trained."""
 
 _PAYLOAD, _ATTENTION = "frames.npz", "attention.safetensors"
+_WEIGHTS = ("down_w", "down_b", "up_w", "up_b")
 _PLAIN, _CALIBRATION = "plain", ".calibration"
 #: Calibration images that the attention's fixed order is the mean of.
 _ORDER_IMAGES = 64
@@ -37,6 +45,7 @@ class Encoders:
         self._settings = settings
         self._calibrations: dict[str, list[ChannelCalibration]] = {}
         self._attentions: list[ChannelAttention] = []
+        self._bottlenecks: dict[int, Bottleneck] = {}
         self.frames: Payload = []
 
     def variants(self) -> list[Variant]:
@@ -44,10 +53,12 @@ class Encoders:
         return [self._variant(key) for key in self._keys]
 
     def missing(self) -> list[str]:
-        """Rankings that are yet to be made, `plain` for none."""
+        """Names of what is yet to be made: `plain` ranges, rankings, bottlenecks."""
         if all(key.kind == IMAGE for key in self._keys):
             return []
-        return [name for name in (_PLAIN, *self._settings.modules) if name not in self._calibrations]
+        widths = {key.channels for key in self._keys if key.kind == BOTTLENECK}
+        names = [_PLAIN, *self._settings.modules, *(f"{BOTTLENECK}{width}" for width in sorted(widths))]
+        return [name for name in names if name not in self._calibrations]
 
     def prepare(
         self,
@@ -65,15 +76,16 @@ class Encoders:
         )
         if _PLAIN in missing:
             self._calibrations[_PLAIN] = calibrate(features, "magnitude", QUANTISED_BITS)
-        for ranking in missing:
-            if ranking == ATTENTION:
+        for name in missing:
+            if name.startswith(BOTTLENECK):
+                width = int(name.removeprefix(BOTTLENECK))
+                self._bottlenecks[width] = train_bottleneck(features, width)
+                self._calibrations[name] = [self._bottlenecks[width].calibration]
+            elif name == ATTENTION:
                 self._attentions = train_attention(features)
-                scores = self._mean_importance(features)
-            elif ranking != _PLAIN:
-                scores = static_importance(features, ranking)
-            else:
-                continue
-            self._calibrations[ranking] = _ordered(self._calibrations[_PLAIN], features, scores)
+                self._calibrations[name] = self._ordered(features, self._mean_importance(features))
+            elif name != _PLAIN:
+                self._calibrations[name] = self._ordered(features, static_importance(features, name))
 
     def save(self, folder: Path, frames: Payload) -> None:
         """Keep the parameters, and payloads of the frames that are to be timed."""
@@ -82,6 +94,9 @@ class Encoders:
         np.savez(folder / _PAYLOAD, *frames)
         if self._attentions:
             save_attention(folder / _ATTENTION, self._attentions)
+        for width, bottleneck in self._bottlenecks.items():
+            weights = {name: getattr(bottleneck, name) for name in _WEIGHTS}
+            np.savez(folder / f"{BOTTLENECK}{width}.npz", **weights)
         for name, calibrations in self._calibrations.items():  # last: one that is there is complete
             save_calibrations(folder / f"{name}{_CALIBRATION}", calibrations)
 
@@ -91,6 +106,11 @@ class Encoders:
             self._calibrations[file.stem] = load_calibrations(file)
         if ATTENTION in self._calibrations:
             self._attentions = load_attention(folder / _ATTENTION)
+        for name in [name for name in self._calibrations if name.startswith(BOTTLENECK)]:
+            with np.load(folder / f"{name}.npz") as weights:
+                (calibration,) = self._calibrations[name]
+                bottleneck = Bottleneck(**weights, calibration=calibration)
+                self._bottlenecks[int(name.removeprefix(BOTTLENECK))] = bottleneck
         if (folder / _PAYLOAD).exists():
             with np.load(folder / _PAYLOAD) as kept:
                 self.frames = [kept[name] for name in kept.files]
@@ -98,6 +118,8 @@ class Encoders:
     def _variant(self, key: VariantKey) -> Variant:
         if key.kind == IMAGE:
             return ImageVariant(key)
+        if key.kind == BOTTLENECK:
+            return BottleneckVariant(key, self._bottlenecks[key.channels].codec)
         name = key.ranking.removesuffix(PER_INPUT) or _PLAIN
         scorer = self._importance if key.ranking.endswith(PER_INPUT) else None
         return FeatureVariant(key, self._calibrations[name], scorer)
@@ -114,13 +136,10 @@ class Encoders:
         some = [tensor.numpy() for tensor in features.some(_ORDER_IMAGES).tensors]
         return [torch.from_numpy(scores.mean(axis=0)) for scores in self._importance(some)]
 
-
-def _ordered(
-    plain: Sequence[ChannelCalibration], features: CutFeatures, scores: Sequence[Tensor]
-) -> list[ChannelCalibration]:
-    """The same ranges in another order, with the fill that suits it."""
-    fills = better_fill(features, scores)
-    return [
-        replace(calibration, order=order_of(score).numpy(), fill=fill.numpy().astype(np.float32))
-        for calibration, score, fill in zip(plain, scores, fills, strict=True)
-    ]
+    def _ordered(self, features: CutFeatures, scores: Sequence[Tensor]) -> list[ChannelCalibration]:
+        """The same ranges in another order, with the fill that suits it."""
+        fills = better_fill(features, scores)
+        return [
+            replace(calibration, order=order_of(score).numpy(), fill=fill.numpy().astype(np.float32))
+            for calibration, score, fill in zip(self._calibrations[_PLAIN], scores, fills, strict=True)
+        ]

@@ -67,8 +67,7 @@ class Settings:
         rankings: for keep ratios below 1; names of `importance.RANKINGS`, with `-dynamic` behind it where the
             importance of each input is to decide.
         keeps: shares of channels kept.
-        bits: bits an element. Below a keep ratio of 1 only those of at most 8: what drops channels has no use
-            for more.
+        bits: bits an element; where channels are dropped, those of `dropped_bits` among them.
         coders: entropy coders.
         image_codecs: at the input.
         bottlenecks: widths of learned bottlenecks, as shares of a cut's channels; `bottleneck_bits` their
@@ -87,10 +86,11 @@ class Settings:
     rankings: tuple[str, ...] = ("magnitude", "variance", "taylor", "attention")
     keeps: tuple[float, ...] = (1.0, 1 / 2, 1 / 4, 1 / 8, 1 / 16)
     bits: tuple[int, ...] = (32, 16, 8, 6, 4, 3, 2)
+    dropped_bits: tuple[int, ...] = (8, 4, 2)
     coders: tuple[str, ...] = ("none", "zlib", "zstd", "rans")
     image_codecs: tuple[str, ...] = ()
     bottlenecks: tuple[float, ...] = ()
-    bottleneck_bits: tuple[int, ...] = (8, 4)
+    bottleneck_bits: tuple[int, ...] = (8, 4, 2)
     images: int | None = None
     calibration_images: int = 512
     bytes_images: int = 500
@@ -129,7 +129,8 @@ class Settings:
         for keep in keeps:
             if keep < 1.0:
                 for ranking in self.rankings:
-                    keys += [VariantKey(FEATURE, ranking, keep, width) for width in bits if width <= 8]
+                    dropped = [width for width in bits if width in self.dropped_bits]
+                    keys += [VariantKey(FEATURE, ranking, keep, width) for width in dropped]
         return keys
 
     def keys_at(self, card: WorkloadCard, cut: int) -> list[VariantKey]:
@@ -145,7 +146,7 @@ class Settings:
 
     def always(self, key: VariantKey) -> bool:
         """Whether a setting is measured however badly milder ones do."""
-        widest = max((bits for bits in self.bits if bits <= 8), default=0)
+        widest = max(set(self.bits) & set(self.dropped_bits), default=0)
         return key.kind == FEATURE and key.keep >= self.always_keep and key.bits == widest
 
     def _bottlenecks(self, channels: int) -> list[VariantKey]:

@@ -103,10 +103,10 @@ class BottleneckVariant:
 
     Args:
         key: channels and bits.
-        make: the codec for a coder.
+        make: the codec at a setting.
     """
 
-    def __init__(self, key: VariantKey, make: Callable[[str], BottleneckCodec]) -> None:
+    def __init__(self, key: VariantKey, make: Callable[[FeatureSetting], BottleneckCodec]) -> None:
         self.key = key
         self._make = make
         self._codecs: dict[str, BottleneckCodec] = {}
@@ -125,7 +125,7 @@ class BottleneckVariant:
 
     def _codec(self, coder: str) -> BottleneckCodec:
         if coder not in self._codecs:
-            self._codecs[coder] = self._make(coder)
+            self._codecs[coder] = self._make(FeatureSetting(bits=self.key.bits, coder=coder))
         return self._codecs[coder]
 
 
