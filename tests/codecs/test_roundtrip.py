@@ -255,3 +255,16 @@ def test_the_documented_frame_is_what_the_encoder_writes_and_the_decoder_reads()
     [restored] = decode(frame, {calibration.digest(): calibration})
     np.testing.assert_allclose(restored[[0, 2]], tensor[[0, 2]], atol=1e-6)
     assert (restored[1] == 0.5).all()
+
+
+def test_rans_frames_stay_readable_in_later_releases():
+    counts = {2: np.array([[90, 6, 3, 1], [1, 1, 8, 90]], np.uint32)}
+    zero, one = np.zeros(2), np.full(2, 3)
+    calibration = ChannelCalibration(
+        (2, 40), 0, np.arange(2), zero, zero, one.astype(float), histograms=counts
+    )
+    tensor = np.zeros((2, 40), np.float32)
+    tensor[0, ::9], tensor[1], tensor[1, ::7] = 1, 3, 2
+    frame = FeatureCodec([calibration], FeatureSetting(1, 2, "rans")).encode([tensor])
+    assert frame.hex() == ""
+    np.testing.assert_array_equal(decode(frame, {calibration.digest(): calibration})[0], tensor)
