@@ -10,10 +10,10 @@ from pathlib import Path
 from dvfo_env.devices.profile import ClockTable, DeviceProfile, SegmentTable
 from dvfo_env.errors import ConfigError
 from dvfo_env.profiling.log import read_log
-from dvfo_env.profiling.statistics import median
+from dvfo_env.profiling.statistics import percentile
 
-#: Median time of the reference loop (ms) by network and mapping, at the highest clocks.
-Loops = Mapping[tuple[str, str], float]
+#: Undisturbed time of the reference loop (ms) by network, at the highest clocks.
+Loops = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Agreement:
 
     Attributes:
         change_percent: from the first to the second, in percent of the mean.
-        loop_percent: the same of the reference loop's median, None where a run's log is missing: how much
+        loop_percent: the same of the reference loop undisturbed, None where a run's log is missing: how much
             slower the machine itself was.
         noise_percent: the root of the sum of three squares: half of what `range_ms` spans in the first and in
             the second, and `loop_percent`, which neither run could see; None where a profile states no range.
@@ -47,23 +47,22 @@ class Agreement:
 def loops_beside(profile: Path) -> Loops:
     """Times of the reference loop from the logs that lie beside a profile; empty where there are none.
 
+    The 10th percentile over the visits: higher ones also tell what else ran.
+
     Raises:
         MeasurementError: a log cannot be read.
     """
-    times: dict[tuple[str, str], float] = {}
+    levels: dict[str, float] = {}
     logs = profile.parent.glob(f"{profile.stem}.{'[0-9a-f]' * 12}.jsonl")
     for path in sorted(logs, key=lambda log: log.stat().st_mtime):  # what was measured last is in the profile
-        by_condition: dict[tuple[str, str, tuple[float, ...]], list[float]] = {}
+        by_clocks: dict[tuple[str, tuple[float, ...]], list[float]] = {}
         for entry in read_log(path):
             if entry.get("kind") == "visit":
-                network, place, *clocks = entry["condition"].split("/")
-                key = (network, place, tuple(float(mhz) for mhz in clocks))
-                by_condition.setdefault(key, []).append(entry["load"]["reference_ms"])
-        times |= {
-            (network, place): median(by_condition[network, place, at])
-            for network, place, at in sorted(by_condition)
-        }
-    return times
+                network, _, *clocks = entry["condition"].split("/")
+                key = (network, tuple(float(mhz) for mhz in clocks))
+                by_clocks.setdefault(key, []).append(entry["load"]["reference_ms"])
+        levels |= {network: percentile(by_clocks[network, at], 0.1) for network, at in sorted(by_clocks)}
+    return levels
 
 
 def compare(
@@ -76,11 +75,11 @@ def compare(
     """
     found = []
     for network, laws in first.latency.items():
+        before, after = first_loops.get(network), second_loops.get(network)
+        loop = None if before is None or after is None else _change_percent(before, after)
         for mapping, law in laws.items():
             other = second.latency.get(network, {}).get(mapping)
             if isinstance(law, SegmentTable | ClockTable) and isinstance(other, SegmentTable | ClockTable):
-                before, after = (loops.get((network, mapping)) for loops in (first_loops, second_loops))
-                loop = None if before is None or after is None else _change_percent(before, after)
                 found.append(_agreement(network, mapping, law, other, loop))
     if not found:
         raise ConfigError(f"{first.name}, {second.name}: no network and mapping that both measured")
