@@ -82,6 +82,9 @@ def _list(as_json: bool) -> int:
     if as_json:
         print_json(rows)
         return 0
+    if not rows:
+        print_note("no table yet; dvfo accuracy measure makes one")
+        return 0
     print_table(
         ("name", "workload", "evidence", "data", "images", "accuracy %", "charges", "cuts", "settings"),
         [
