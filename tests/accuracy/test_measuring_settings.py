@@ -55,3 +55,9 @@ def test_rankings_are_always_compared_at_a_quarter() -> None:
 def test_settings_that_measure_nothing_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         Settings(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_table_says_the_command_that_made_it() -> None:
+    assert Settings().as_options() == ""
+    given = Settings(keeps=(1.0, 0.25), bits=(8, 4), bottlenecks=(1 / 4, 1 / 8), bytes_images=100)
+    assert given.as_options() == " --keep 1,1/4 --bits 8,4 --bottleneck --bytes-images 100"

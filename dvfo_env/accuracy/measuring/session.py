@@ -131,13 +131,14 @@ def look(options: Options) -> Plan:
         model=ModelSource(name=model.name, sha256=model.sha256, source=_source(model)),
         data_name=data.test.name,
         data_sha256=data.test.sha256,
-        data_source=f"dvfo accuracy measure --data {options.data}",
+        data_source=options.data,
         classes=data.test.classes,
         labels=test.labels,
         clusters=test.clusters,
         calibration_images=min(len(data.train), options.settings.calibration_images),
         settings=options.settings,
-        command=f"dvfo accuracy measure --model {options.model} --data {options.data}",
+        command=f"dvfo accuracy measure --model {options.model} --data {options.data}"
+        + options.settings.as_options(),
     )
     settings = asdict(options.settings)
     what = {  # not the grid: what is asked for in addition is measured in addition

@@ -20,6 +20,16 @@ NO_RANKING = ""
 FEATURE, BOTTLENECK, IMAGE = "feature", "bottleneck", "image"
 
 
+_OPTIONS = {
+    "cuts": "--cuts",
+    "rankings": "--rankings",
+    "keeps": "--keep",
+    "bits": "--bits",
+    "dropped_bits": "--dropped-bits",
+    "coders": "--coders",
+}
+
+
 @dataclass(frozen=True)
 class VariantKey:
     """What decides the answer: everything but the entropy coder, which loses nothing.
@@ -117,6 +127,20 @@ class Settings:
         if self.images is not None and self.images < 1:
             raise ConfigError(f"--images: {self.images} is below 1")
 
+    def as_options(self) -> str:
+        """What `dvfo accuracy measure` is told to get these settings; nothing for the usual ones."""
+        usual, words = Settings(), []
+        for name, option in _OPTIONS.items():
+            values = getattr(self, name)
+            if values != getattr(usual, name):
+                words.append(f"{option} {','.join(map(_text, values))}")
+        if self.bottlenecks:
+            words.append("--bottleneck")
+        for name in ("images", "bytes_images"):
+            if getattr(self, name) != getattr(usual, name):
+                words.append(f"--{name.replace('_', '-')} {getattr(self, name)}")
+        return "".join(f" {word}" for word in words)
+
     @property
     def modules(self) -> tuple[str, ...]:
         """Rankings to calibrate: those asked for, without the mark of those that look at every input."""
@@ -156,6 +180,13 @@ class Settings:
             for width in widths
             for bits in sorted(self.bottleneck_bits, reverse=True)
         ]
+
+
+def _text(value: str | float) -> str:
+    """A value of a list as an option takes it: keep ratios as fractions."""
+    if isinstance(value, float):
+        return "1" if value == 1.0 else f"1/{round(1 / value)}"
+    return str(value)
 
 
 def hopeless_because(
