@@ -1,5 +1,7 @@
 """Rankings, ranges, calibrations and the attention, on networks small enough to know the answer."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,7 @@ from dvfo_env.accuracy.importance import (
 from dvfo_env.accuracy.importance.gates import gate_gradients, gated, keep_gates, means
 from dvfo_env.accuracy.importance.ranges import METHODS, clipping_range
 from dvfo_env.accuracy.importance.train_attention import (
+    chosen_divergence,
     initial_networks,
     sensitivity,
     soft_gates,
@@ -205,26 +208,34 @@ class TestCalibrate:
 
 class TestAttention:
     @pytest.mark.parametrize("make", [features, two_tensors])
-    def test_the_device_computes_what_was_trained(self, make, monkeypatch):
+    def test_the_device_computes_what_is_trained(self, make):
         f = make()
-        monkeypatch.setattr("dvfo_env.accuracy.importance.train_attention.RATE", 0.1)
-        attentions = train_attention(f, steps=6)
-        networks = initial_networks(f, means(f))
-        for number, (attention, network) in enumerate(zip(attentions, networks, strict=True)):
-            state = {
-                "bias": attention.bias,
-                "slope": attention.slope,
-                "kernel": attention.kernel[None],
-                "offset": attention.offset,
-                "hidden.weight": attention.hidden_weight,
-                "hidden.bias": attention.hidden_bias,
-                "out.weight": attention.out_weight,
-            }
-            network.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
-            assert np.abs(attention.kernel).max() > 0  # it has learned something
-            values = f.tensors[number][:4]
+        torch.manual_seed(0)
+        for number, network in enumerate(initial_networks(f, means(f))):
+            with torch.no_grad():
+                for parameter in network.parameters():
+                    parameter += 0.3 * torch.randn_like(parameter)
+                values = f.tensors[number][:4]
+                there = network(values)
+            attention = network.export(f.channel_axes[number])
             here = np.stack([attention.importance(value) for value in values.numpy()])
-            np.testing.assert_allclose(here, network(values).detach().numpy(), rtol=1e-3, atol=1e-3)
+            np.testing.assert_allclose(here, there.numpy(), rtol=1e-3, atol=1e-3)
+
+    def test_training_that_does_not_help_is_thrown_away(self, monkeypatch):
+        module = sys.modules["dvfo_env.accuracy.importance.train_attention"]
+        monkeypatch.setattr(module, "RATE", 1e3)
+        spoilt, start = (train_attention(features(), steps=steps)[0] for steps in (4, 0))
+        np.testing.assert_array_equal(spoilt.bias, start.bias)
+
+    def test_what_training_helps_is_kept(self):
+        torch.manual_seed(3)
+        noise, level = 1.2 * torch.randn(64, 4, 6, 6), torch.randn(64, 4, 1, 1).expand(64, 4, 6, 6)
+        values = torch.cat([noise, level], 1)  # louder, but the tail reads means
+        tail = linear_tail(torch.randn(5, 8))
+        f = CutFeatures("cut", (values,), tail, tail((values,)))
+        trained, start = (train_attention(f, steps=steps) for steps in (48, 0))
+        assert not np.array_equal(trained[0].bias, start[0].bias)
+        assert chosen_divergence(f, trained) < chosen_divergence(f, start)
 
     def test_the_same_seed_gives_the_same_attention(self):
         first, second = (train_attention(features(), steps=3, seed=5)[0] for _ in range(2))

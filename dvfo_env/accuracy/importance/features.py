@@ -17,6 +17,8 @@ Tail = Callable[[Sequence[Tensor]], Tensor]
 #: Images that go through a tail at a time: enough for speed, little memory for the gradients.
 BATCH = 16
 
+_MOST_HELD_OUT = 32
+
 
 @dataclass(frozen=True, eq=False)
 class CutFeatures:
@@ -94,10 +96,19 @@ class CutFeatures:
         """At most that many images, evenly spaced, so that all photographs of an ordered set stay."""
         if len(self) <= images:
             return self
-        chosen = torch.linspace(0, len(self) - 1, images).round().long()
+        return self.at(torch.linspace(0, len(self) - 1, images).round().long())
+
+    def at(self, images: Tensor) -> CutFeatures:
+        """The images with these numbers."""
         return replace(
-            self, tensors=tuple(tensor[chosen] for tensor in self.tensors), reference=self.reference[chosen]
+            self, tensors=tuple(tensor[images] for tensor in self.tensors), reference=self.reference[images]
         )
+
+    def parted(self) -> tuple[CutFeatures, CutFeatures]:
+        """Images to train on and a quarter, 32 at most, to judge by, drawn from torch's generator."""
+        shuffled = torch.randperm(len(self))
+        count = max(1, min(_MOST_HELD_OUT, len(self) // 4))
+        return self.at(shuffled[count:] if len(self) > 1 else shuffled), self.at(shuffled[:count])
 
     def batches(self) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
         """Tensors and reference, `BATCH` images at a time."""

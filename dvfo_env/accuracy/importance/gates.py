@@ -46,11 +46,14 @@ def gate_gradients(features: CutFeatures, fills: Sequence[Tensor]) -> list[Tenso
 
 
 def dropped_divergence(features: CutFeatures, fills: Sequence[Tensor], gates: Sequence[Tensor]) -> float:
-    """Mean divergence from the full network with gates [C] per tensor, nats."""
-    total = 0.0
+    """Mean divergence from the full network with gates [C] or [N, C] per tensor, nats."""
+    total, begin = 0.0, 0
     with torch.no_grad():
         for tensors, reference in features.batches():
-            logits = features.tail(gated(features, tensors, fills, gates))
+            end = begin + len(reference)
+            here = [gate[begin:end] if gate.dim() == 2 else gate for gate in gates]
+            begin = end
+            logits = features.tail(gated(features, tensors, fills, here))
             total += float(divergence(logits, reference).sum())
     return total / len(features)
 
@@ -59,3 +62,10 @@ def keep_gates(scores: Tensor, count: int) -> Tensor:
     """1 for the `count` largest scores along the last axis, else 0; of equal ones the lower channel wins."""
     chosen = scores.argsort(dim=-1, descending=True, stable=True)[..., :count]
     return torch.zeros_like(scores).scatter_(-1, chosen, 1.0)
+
+
+def draws(images: int, steps: int, batch: int) -> list[Tensor]:
+    """Numbers of the images of each training step: every one once before any comes again."""
+    needed = steps * batch
+    rounds = [torch.randperm(images) for _ in range(-(-needed // images))]
+    return list(torch.cat(rounds)[:needed].reshape(steps, batch)) if steps else []

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dvfo_env.accuracy.importance.attention import _LEAST, ChannelAttention
 from dvfo_env.accuracy.importance.features import CutFeatures, divergence
-from dvfo_env.accuracy.importance.gates import gated, means
+from dvfo_env.accuracy.importance.gates import draws, dropped_divergence, gated, keep_gates, means
 from dvfo_env.codecs.settings import kept_channels
 
 #: Steps of Adam and images a step: about 400 images through the tail and back.
 STEPS, STEP_IMAGES = 48, 8
 #: Adam's rates for the few numbers of the energy rule, and for the MLP, which could learn images by heart.
-RATE, MLP_RATE = 0.03, 1e-4
+RATE, MLP_RATE = 0.01, 1e-4
 #: Keep ratios that the steps go through in turn.
 RATIOS = (1 / 2, 1 / 4, 3 / 4, 1 / 8, 1 / 2, 1 / 4, 3 / 8, 1 / 16)
 #: Width of a soft gate at the first and at the last step, in units of the scores (log energy).
 TEMPERATURES = (1.0, 0.1)
+#: Keep ratios at which images held out decide whether training helped.
+_JUDGED = (1 / 2, 1 / 4)
 _MOST_HIDDEN = 64
 _SENSITIVITY_IMAGES = 48
 
@@ -88,29 +91,54 @@ def train_attention(
 
     Each step keeps the best channels of each input (a share from `RATIOS` in turn), fades the others to
     their fill and compares the tail's answer with the full network's. Gates are soft at first and nearly
-    hard at the end (`TEMPERATURES`), so that they have a gradient all along.
+    hard at the end (`TEMPERATURES`), so that they have a gradient all along. Images held out decide whether
+    the trained attention is returned or the one it started from.
 
     fills: [C] per tensor; None: the channels' means. The same `seed` gives the same attention.
     """
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
         networks = initial_networks(features, list(fills) if fills is not None else means(features))
-        optimiser = torch.optim.Adam([group for n in networks for group in n.groups()])
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps))
-        for step, images in enumerate(_draws(len(features), steps)):
-            tensors = tuple(tensor[images] for tensor in features.tensors)
-            warmth = TEMPERATURES[0] + (TEMPERATURES[1] - TEMPERATURES[0]) * step / steps
-            gates = [
-                soft_gates(network(tensor), RATIOS[step % len(RATIOS)], warmth)
-                for network, tensor in zip(networks, tensors, strict=True)
-            ]
-            logits = features.tail(gated(features, tensors, [n.fill for n in networks], gates))
-            loss = divergence(logits, features.reference[images]).clamp_min(0).log1p().mean()
-            optimiser.zero_grad()
-            torch.autograd.backward(loss)
-            optimiser.step()
-            schedule.step()
-    return [network.export(axis) for network, axis in zip(networks, features.channel_axes, strict=True)]
+        start = [network.export(axis) for network, axis in zip(networks, features.channel_axes, strict=True)]
+        if not steps:
+            return start
+        training, held_out = features.parted()
+        _distil(training, networks, steps)
+    trained = [network.export(axis) for network, axis in zip(networks, features.channel_axes, strict=True)]
+    return min((start, trained), key=lambda attentions: chosen_divergence(held_out, attentions))
+
+
+def chosen_divergence(features: CutFeatures, attentions: Sequence[ChannelAttention]) -> float:
+    """Divergence from the full network, mean of each input keeping its best half and its best quarter."""
+    fills = [torch.from_numpy(attention.fill) for attention in attentions]
+    scores = [
+        torch.from_numpy(np.stack([attention.importance(value) for value in values.numpy()]))
+        for attention, values in zip(attentions, features.tensors, strict=True)
+    ]
+    total = 0.0
+    for ratio in _JUDGED:
+        gates = [keep_gates(s, kept_channels(ratio, s.shape[1])) for s in scores]
+        total += dropped_divergence(features, fills, gates) / len(_JUDGED)
+    return total
+
+
+def _distil(features: CutFeatures, networks: Sequence[AttentionNetwork], steps: int) -> None:
+    """Train the networks in place."""
+    optimiser = torch.optim.Adam([group for n in networks for group in n.groups()])
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for step, images in enumerate(draws(len(features), steps, STEP_IMAGES)):
+        tensors = tuple(tensor[images] for tensor in features.tensors)
+        warmth = TEMPERATURES[0] + (TEMPERATURES[1] - TEMPERATURES[0]) * step / steps
+        gates = [
+            soft_gates(network(tensor), RATIOS[step % len(RATIOS)], warmth)
+            for network, tensor in zip(networks, tensors, strict=True)
+        ]
+        logits = features.tail(gated(features, tensors, [n.fill for n in networks], gates))
+        loss = divergence(logits, features.reference[images]).clamp_min(0).log1p().mean()
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+        schedule.step()
 
 
 def soft_gates(scores: Tensor, ratio: float, temperature: float) -> Tensor:
@@ -158,10 +186,3 @@ def sensitivity(features: CutFeatures) -> list[Tensor]:
             rows = gradient.movedim(features.axes[number], 0).flatten(1)
             totals[number] += rows.square().mean(1) * len(reference) / len(features)
     return totals
-
-
-def _draws(images: int, steps: int) -> list[Tensor]:
-    """Images of each step: every one once before any comes again."""
-    needed = steps * STEP_IMAGES
-    rounds = [torch.randperm(images) for _ in range(-(-needed // images))]
-    return list(torch.cat(rounds)[:needed].reshape(steps, STEP_IMAGES)) if steps else []
