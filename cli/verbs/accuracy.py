@@ -16,13 +16,17 @@ module:function runs the code of that module, with your rights.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dvfo_cli import accuracy_demo, accuracy_measure
-from dvfo_cli.output import print_json, print_note, print_table
+from dvfo_cli.output import print_json, print_note, print_table, terminal_width
 
 if TYPE_CHECKING:
     from dvfo_env.accuracy.table import AccuracyTable, Row
+
+#: Columns from which on a terminal shows all of them.
+FULL_WIDTH = 110
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -141,44 +145,29 @@ def _print(table: AccuracyTable, rows: tuple[Row, ...], everything: bool) -> Non
             f"uncompressed: {base.accuracy:.2%} right ({base.accuracy_low:.2%} to {base.accuracy_high:.2%}), "
             f"{table.data.images:,} images of {table.data.clusters:,} pictures"
         )
-    print_table(
-        (
-            "cut",
-            "setting",
-            "ranking",
-            "bytes",
-            "p95",
-            "encode\nms",
-            "decode\nms",
-            "accuracy\n%",
-            "lost\npoints",
-            "from",
-            "to",
-            "agrees\n%",
-        ),
-        [
-            (
-                row.cut,
-                row.codec,
-                row.ranking,
-                round(row.bytes_mean),
-                round(row.bytes_p95),
-                row.encode_ms,
-                row.decode_ms,
-                f"{100 * row.accuracy:.2f}",
-                f"{row.lost_points:.2f}",
-                f"{row.lost_low:.2f}",
-                f"{row.lost_high:.2f}",
-                f"{100 * row.agreement:.2f}",
-            )
-            for row in rows
-        ],
-    )
+    columns: dict[str, Callable[[Row], object]] = {
+        "cut": lambda row: row.cut,
+        "setting": lambda row: row.codec,
+        "ranking": lambda row: row.ranking,
+        "bytes": lambda row: round(row.bytes_mean),
+        "p95": lambda row: round(row.bytes_p95),
+        "encode\nms": lambda row: float(f"{row.encode_ms:.3g}"),
+        "decode\nms": lambda row: float(f"{row.decode_ms:.3g}"),
+        "accuracy\n%": lambda row: round(100 * row.accuracy, 2),
+        "lost\npoints": lambda row: round(row.lost_points, 2),
+        "at\nleast": lambda row: round(row.lost_low, 2),
+        "at\nmost": lambda row: round(row.lost_high, 2),
+        "agrees\n%": lambda row: round(100 * row.agreement, 2),
+    }
+    if (terminal_width() or FULL_WIDTH) < FULL_WIDTH:
+        for less in ("p95", "decode\nms", "accuracy\n%", "at\nleast", "at\nmost"):
+            del columns[less]
+    print_table(tuple(columns), [[read(row) for read in columns.values()] for row in rows])
     if not everything:
         print_note(
             f"of {len(table.rows.cut)} settings, those that no other at the same cut beats in bytes and"
         )
         print_note("agreement at once; --all shows every one")
-    print_note("lost, from, to: accuracy lost to compression, same images, with its 95 % interval")
+    print_note("lost: accuracy lost to compression on the same images, with its 95 % interval")
     if table.note:
         print_note(table.note)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dvfo_env.accuracy.measuring.cut import Job
 from dvfo_env.accuracy.measuring.log import unpacked
-from dvfo_env.accuracy.measuring.settings import Settings, VariantKey
+from dvfo_env.accuracy.measuring.settings import FEATURE, IMAGE, Settings, VariantKey
 from dvfo_env.accuracy.measuring.statistics import Bits, Interval, Sample
 from dvfo_env.accuracy.measuring.variants import coders_of, name_of
 from dvfo_env.accuracy.table import (
@@ -28,6 +28,7 @@ from dvfo_env.accuracy.table import (
     Row,
     columns_of,
 )
+from dvfo_env.codecs import LOSSLESS_IMAGE_CODECS
 from dvfo_env.profiling.log import read_log
 
 #: Classes of difficulty at most, equal parts of the calibration images by confidence: quarters, and halves
@@ -173,6 +174,8 @@ def _rows(
     assert accuracy is not None  # None only without images
     assert agreement is not None
     assert lost is not None
+    if lossless(key):  # there is nothing to be uncertain about
+        agreement, lost = Interval(1.0, 1.0, 1.0), Interval(0.0, 0.0, 0.0)
     lost_by_class = tuple(_points(sample.drop(result.right, right, among)) for among in members)
     disagreed = tuple(_points(sample.share(~agree, among)) for among in members)
     plain = result.bytes.get((key.text, "none"))
@@ -210,6 +213,13 @@ def _rows(
             )
         )
     return rows
+
+
+def lossless(key: VariantKey) -> bool:
+    """Whether a setting gives back every bit."""
+    if key.kind == IMAGE:
+        return key.image in LOSSLESS_IMAGE_CODECS
+    return key.kind == FEATURE and key.keep == 1.0 and key.bits == 32
 
 
 def _points(interval: Interval | None) -> float:
