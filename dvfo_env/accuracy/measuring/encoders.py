@@ -29,7 +29,6 @@ ATTENTION = "attention"
 """The ranking that is trained."""
 
 _PAYLOAD, _ATTENTION = "frames.npz", "attention.safetensors"
-_WEIGHTS = ("down_w", "down_b", "up_w", "up_b")
 _PLAIN, _CALIBRATION = "plain", ".calibration"
 #: Calibration images that the attention's fixed order is the mean of.
 _ORDER_IMAGES = 64
@@ -95,8 +94,7 @@ class Encoders:
         if self._attentions:
             save_attention(folder / _ATTENTION, self._attentions)
         for width, bottleneck in self._bottlenecks.items():
-            weights = {name: getattr(bottleneck, name) for name in _WEIGHTS}
-            np.savez(folder / f"{BOTTLENECK}{width}.npz", **weights)
+            bottleneck.save(folder / f"{BOTTLENECK}{width}.safetensors")
         for name, calibrations in self._calibrations.items():  # last: one that is there is complete
             save_calibrations(folder / f"{name}{_CALIBRATION}", calibrations)
 
@@ -107,10 +105,8 @@ class Encoders:
         if ATTENTION in self._calibrations:
             self._attentions = load_attention(folder / _ATTENTION)
         for name in [name for name in self._calibrations if name.startswith(BOTTLENECK)]:
-            with np.load(folder / f"{name}.npz") as weights:
-                (calibration,) = self._calibrations[name]
-                bottleneck = Bottleneck(**weights, calibration=calibration)
-                self._bottlenecks[int(name.removeprefix(BOTTLENECK))] = bottleneck
+            width = int(name.removeprefix(BOTTLENECK))
+            self._bottlenecks[width] = Bottleneck.load(folder / f"{name}.safetensors")
         if (folder / _PAYLOAD).exists():
             with np.load(folder / _PAYLOAD) as kept:
                 self.frames = [kept[name] for name in kept.files]
