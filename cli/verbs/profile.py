@@ -191,38 +191,41 @@ def _print_plan(here: Surroundings, as_json: bool) -> int:
 def _print_outcome(outcome: Outcome) -> None:
     found = outcome.findings
     clocks = any(row.condition.clocks != found.rows[0].condition.clocks for row in found.rows)
-    print_table(
-        (
-            "network",
-            "mapping",
-            *(["cpu/gpu/mem MHz"] if clocks else []),
-            "latency\nms",
-            "±\n%",
-            "noise\n%",
-            "heads\n± %",
-            "head+tail\n%",
-            "visits",
-            "quiet\n%",
-        ),
-        [
+    for network in dict.fromkeys(row.condition.network for row in found.rows):
+        print_table(
             (
-                row.condition.network,
-                row.condition.place,
-                *(["/".join(f"{mhz:g}" for mhz in row.condition.clocks)] if clocks else []),
-                row.whole.value,
-                _short(row.whole.half_width_percent),
-                _short(row.noise_percent),
-                _short(row.heads_percent),
-                "-".join(f"{value:.0f}" for value in row.sums_percent),
-                row.visits,
-                _short(row.quiet_percent),
-            )
-            for row in found.rows
-        ],
+                "mapping",
+                *(["cpu/gpu/mem MHz"] if clocks else []),
+                "latency\nms",
+                "±\n%",
+                "noise\n%",
+                "heads\n± %",
+                "head+tail\n%",
+                "visits",
+                "quiet\n%",
+            ),
+            [
+                (
+                    row.condition.place,
+                    *(["/".join(f"{mhz:g}" for mhz in row.condition.clocks)] if clocks else []),
+                    row.whole.value,
+                    _short(row.whole.half_width_percent),
+                    _short(row.noise_percent),
+                    _short(row.heads_percent),
+                    "-".join(f"{value:.0f}" for value in row.sums_percent),
+                    row.visits,
+                    _short(row.quiet_percent),
+                )
+                for row in found.rows
+                if row.condition.network == network
+            ],
+            title=network,
+        )
+    print_note(
+        "±: half of the median's 95 % interval; noise: by how much another run may differ; heads: widest ± "
+        "of a head, head+tail: least and most over the cuts, of the whole network; quiet: how the median "
+        "changes when only undisturbed visits count"
     )
-    print_note("±: half of the median's 95 % interval; noise: by how much another run may differ;")
-    print_note("heads: widest ± of a head, head+tail: least and most over the cuts, of the whole network;")
-    print_note("quiet: how the median changes when only undisturbed visits count")
     for line in _verdict_lines(outcome):
         print_note(line)
 
@@ -312,36 +315,37 @@ def _print_comparison(found: tuple[Agreement, ...], as_json: bool) -> int:
 
         print_json({"agree": agree, "rows": [asdict(row) | {"agrees": row.agrees} for row in found]})
         return 0 if agree else 1
-    print_table(
-        (
-            "network",
-            "mapping",
-            "first\nms",
-            "second\nms",
-            "change\n%",
-            "loop\n%",
-            "noise\n%",
-            "segments\n%",
-            "agrees",
-        ),
-        [
+    for network in dict.fromkeys(row.network for row in found):
+        print_table(
             (
-                row.network,
-                row.mapping,
-                row.first_ms,
-                row.second_ms,
-                _short(row.change_percent),
-                _short(row.loop_percent),
-                _short(row.noise_percent),
-                _short(row.segments_percent),
-                row.agrees,
-            )
-            for row in found
-        ],
-    )
+                "mapping",
+                "first\nms",
+                "second\nms",
+                "change\n%",
+                "loop\n%",
+                "noise\n%",
+                "segments\n%",
+                "agrees",
+            ),
+            [
+                (
+                    row.mapping,
+                    row.first_ms,
+                    row.second_ms,
+                    _short(row.change_percent),
+                    _short(row.loop_percent),
+                    _short(row.noise_percent),
+                    _short(row.segments_percent),
+                    row.agrees,
+                )
+                for row in found
+                if row.network == network
+            ],
+            title=network,
+        )
     print_note(
-        "loop: change of the reference loop, from the logs beside the profiles; noise: what both profiles"
+        "loop: change of the reference loop, from the logs beside the profiles; noise: what both profiles "
+        "state, and the loop's change; segments: largest change of one, of the whole network"
     )
-    print_note("state, and the loop's change; segments: largest change of one, of the whole network")
     print_note(f"{sum(row.agrees for row in found)} of {len(found)} agree within their own noise")
     return 0 if agree else 1

@@ -289,7 +289,7 @@ def _law(plan: Plan, network: Network, place: Place, found: Findings, measured_o
         points=sum(row.visits for row in rows),
         conditions=(
             f"{threads}; medians over {min(row.visits for row in rows)} visits or more; error and range_ms: "
-            f"{'the interval of the median (95 %) and the drift' if told else 'too few visits to tell'}; "
+            f"{'95 % interval of the median, and drift' if told else 'too few visits to tell'}; "
             f"machine {'busy' if found.verdict.busy else 'quiet'}"
         ),
         error_percent=max(known) if told else None,
