@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from dvfo_env.accuracy.measuring.result import difficulty_edges
 from dvfo_env.accuracy.measuring.statistics import Sample, paired_drop, wilson
 
 GENERATOR = np.random.default_rng(0)
@@ -71,3 +72,10 @@ def test_a_class_without_images_has_no_share() -> None:
     bits = np.ones(4, dtype=bool)
     assert Sample(np.arange(4)).share(bits, ~bits) is None
     assert Sample(np.array([0, 0, 1, 1])).drop(bits, bits, ~bits) is None
+
+
+def test_classes_of_difficulty_are_quarters_unless_one_would_be_nearly_empty() -> None:
+    even = np.linspace(0.2, 1.0, 1001)
+    assert difficulty_edges(even, even) == pytest.approx([0.4, 0.6, 0.8])
+    assert difficulty_edges(even, np.linspace(0.55, 1.0, 100)) == pytest.approx([0.6, 0.8])
+    assert difficulty_edges(even, np.full(100, 0.9)) == []

@@ -31,9 +31,9 @@ from dvfo_env.accuracy.table import (
 from dvfo_env.codecs import LOSSLESS_IMAGE_CODECS
 from dvfo_env.profiling.log import read_log
 
-#: Classes of difficulty at most, equal parts of the calibration images by confidence: quarters, and halves
-#: where the tested images are views of a few photographs, of which a quarter would be too few.
-_CLASSES, _CLASSES_OF_VIEWS = 4, 2
+#: Classes of difficulty at most, quarters of the calibration images by confidence, and the least share of the
+#: tested images in each.
+_CLASSES, _LEAST_SHARE = 4, 0.1
 
 #: From so many independent images on, accuracy is told apart well enough for the environment to charge it:
 #: half an interval is then about a point at 90 %.
@@ -116,7 +116,7 @@ def build_table(run: Run, workload: str, jobs: Sequence[Job]) -> AccuracyTable:
     results = [CutResult(job, len(run.labels)) for job in jobs]
     sample = Sample(run.clusters)
     first = results[0]
-    edges = difficulty_edges(first.calibration, _CLASSES if sample.independent else _CLASSES_OF_VIEWS)
+    edges = difficulty_edges(first.calibration, first.confidence)
     classes = np.digitize(first.confidence, edges)
     members = [classes == number for number in range(len(edges) + 1)]
     shares = tuple(_short(float(member.mean())) for member in members)
@@ -157,11 +157,19 @@ def build_table(run: Run, workload: str, jobs: Sequence[Job]) -> AccuracyTable:
     )
 
 
-def difficulty_edges(confidences: NDArray[np.float64], classes: int) -> list[float]:
-    """Edges between classes: quantiles of the calibration images' confidence, without those that coincide."""
-    quantiles = np.quantile(confidences, np.arange(1, classes) / classes)
-    edges = sorted({_short(float(edge)) for edge in quantiles})
-    return [edge for edge in edges if confidences.min() < edge <= confidences.max()]
+def difficulty_edges(calibration: NDArray[np.float64], tested: NDArray[np.float64]) -> list[float]:
+    """Edges between classes of confidence: quartiles of the calibration images'.
+
+    Those that would leave a class with less than a tenth of the tested images are left out, whatever became of
+    these images.
+    """
+    edges: list[float] = []
+    for edge in np.quantile(calibration, np.arange(1, _CLASSES) / _CLASSES):
+        share = float((tested < _short(float(edge))).mean())
+        before = float((tested < edges[-1]).mean()) if edges else 0.0
+        if share - before >= _LEAST_SHARE and 1.0 - share >= _LEAST_SHARE:
+            edges.append(_short(float(edge)))
+    return edges
 
 
 def _rows(
