@@ -160,8 +160,7 @@ def build_table(run: Run, workload: str, jobs: Sequence[Job]) -> AccuracyTable:
 def difficulty_edges(calibration: NDArray[np.float64], tested: NDArray[np.float64]) -> list[float]:
     """Edges between classes of confidence: quartiles of the calibration images'.
 
-    Those that would leave a class with less than a tenth of the tested images are left out, whatever became of
-    these images.
+    Those that would leave a class with less than a tenth of the tested images are left out.
     """
     edges: list[float] = []
     for edge in np.quantile(calibration, np.arange(1, _CLASSES) / _CLASSES):

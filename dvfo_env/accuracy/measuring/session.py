@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -163,7 +163,7 @@ def run(options: Options, tell: Callable[[Progress], None]) -> Outcome:
     if options.fresh:
         shutil.rmtree(plan.folder, ignore_errors=True)
     resumed = sum(job.log.exists() for job in jobs)
-    clock = _Clock(plan, tell)
+    clock = _Clock(jobs, plan.card, tell)
     measure_all(jobs, options.workers, clock.measured)
     for number, job in enumerate(jobs):
         time_cut(job, options.retime, partial(clock.timed, number))
@@ -208,9 +208,8 @@ class _Clock:
     A cut's weight is what its tail and head compute for every setting, in networks' worth.
     """
 
-    def __init__(self, plan: Plan, tell: Callable[[Progress], None]) -> None:
-        settings = len(plan.options.settings.features())
-        self._weights = [1.0 + settings * (1.05 - float(plan.card.depth[cut])) for cut in plan.cuts]
+    def __init__(self, jobs: Sequence[Job], card: WorkloadCard, tell: Callable[[Progress], None]) -> None:
+        self._weights = [1.0 + len(job.keys) * (1.05 - float(card.depth[job.cut])) for job in jobs]
         self._shares = [0.0] * len(self._weights)
         self._tell = tell
         self._begun: tuple[float, float] | None = None
