@@ -1,9 +1,11 @@
-"""Learned bottleneck of a cut: 1x1 convolution down to a few channels, another one back, the network frozen.
+"""Learned bottleneck of a cut: 1x1 convolution down to fewer channels, another one back, the network frozen.
 
 It starts from the principal components of the calibration set in the metric of the tail. With F the Fisher
 information of a position's channels, E[g g'] for gradients g of the log probability of drawn classes, a
 reconstruction x^ costs about (x - x^)' F (x - x^) / 2; for F = L L' the best of rank B are the B leading
-eigenvectors of L' cov(x) L. Training by distillation, through the quantiser, corrects what that leaves out.
+eigenvectors of L' cov(x) L. In this metric all channels share one step, which is best before an entropy coder
+(reverse water-filling): channels below the step cost next to nothing, so that all C of them, turned, are
+already smaller than the tensor. Training by distillation, through the quantiser, corrects what is left.
 """
 
 from __future__ import annotations
@@ -22,14 +24,16 @@ from torch import Tensor
 from dvfo_env.accuracy.importance.calibrate import calibrate
 from dvfo_env.accuracy.importance.features import CutFeatures, divergence
 from dvfo_env.accuracy.importance.gates import draws
-from dvfo_env.accuracy.importance.ranges import clipping_range
+from dvfo_env.accuracy.importance.ranges import Range
 from dvfo_env.codecs.bottleneck import BottleneckCodec
 from dvfo_env.codecs.calibration import ChannelCalibration
 from dvfo_env.codecs.settings import QUANTISED_BITS, FeatureSetting
 from dvfo_env.errors import CodecError, ConfigError
 
-#: Steps of Adam, images a step and rate (of weights whose B channels have variance 1 at the start).
-STEPS, STEP_IMAGES, RATE = 48, 8, 5e-4
+#: Steps of Adam, images a step and rate, relative to the weights.
+STEPS, STEP_IMAGES, RATE = 48, 8, 0.01
+#: Steps within +-3 standard deviations of the leading channel, by bits: what `bits` means for a bottleneck.
+LEVELS = {8: 48, 6: 28, 4: 19, 3: 10, 2: 6}
 #: Share of the mean Fisher information added to all channels, so that none counts for nothing.
 _RIDGE = 1e-2
 #: Images for the Fisher information: 310 instead of 64 lower the divergence by a tenth on MobileNetV2.
@@ -116,14 +120,16 @@ def train_bottleneck(
 
     inside = CutFeatures(features.cut, (narrow,), tail, features.reference, features.channel_axes)
     leading_first = torch.arange(channels, 0, -1.0)
-    (calibration,) = calibrate(inside, "eigenvalue", calibrated_bits, importance=[leading_first])
+    ranges = {b: common_range(channels, b) for b in calibrated_bits}
+    (calibration,) = calibrate(inside, "eigenvalue", importance=[leading_first], ranges=ranges)
     return Bottleneck(down_w.numpy(), down_b.numpy(), up_w.numpy(), up_b.numpy(), calibration)
 
 
 def principal(features: CutFeatures, channels: int) -> list[Tensor]:
     """Weights and biases [B, C], [B], [C, B], [C] from the components in the tail's metric, leading first.
 
-    The B channels have mean 0 and variance 1 on the calibration set.
+    The B channels have mean 0 on the calibration set, a unit of each costs the same, and the leading one has
+    variance 1.
     """
     rows = torch.from_numpy(features.rows(0, 4_000_000)).double()
     mean = rows.mean(1)
@@ -134,10 +140,18 @@ def principal(features: CutFeatures, channels: int) -> list[Tensor]:
     root = torch.linalg.cholesky(fisher + ridge * torch.eye(len(fisher), dtype=torch.float64))
     values, vectors = torch.linalg.eigh(root.T @ covariance @ root)
     leading = vectors[:, -channels:].flip(1)
-    size = values[-channels:].flip(0).clamp_min(1e-12 * float(values[-1]) + 1e-30).sqrt()
-    down = (leading / size).T @ root.T
-    up = torch.linalg.solve_triangular(root.T, leading * size, upper=True)
+    unit = values[-1].clamp_min(1e-30).sqrt()
+    down = leading.T @ root.T / unit
+    up = torch.linalg.solve_triangular(root.T, leading * unit, upper=True)
     return [part.float().contiguous() for part in (down, -down @ mean, up, mean)]
+
+
+def common_range(channels: int, bits: int) -> Range:
+    """Range [B] each of channels with one step, the mean 0 among their points."""
+    step, middle = 6 / LEVELS[bits], 2 ** (bits - 1)
+    ends = -step * middle, step * (2**bits - 1 - middle)
+    low, high = (np.full(channels, end, np.float32) for end in ends)
+    return low, high
 
 
 def position_fisher(features: CutFeatures) -> Tensor:
@@ -174,14 +188,17 @@ def _loss(features: CutFeatures, weights: Sequence[Tensor], bits: int | None) ->
     down_w, down_b, up_w, up_b = weights
     narrow = mixed(features.tensors[0], down_w, down_b, features.axes[0])
     if bits is not None:
-        narrow = _rounded(narrow, bits, features.axes[0])
+        narrow = _rounded(narrow, bits)
     logits = features.tail([mixed(narrow, up_w, up_b, features.axes[0])])
     return divergence(logits, features.reference).clamp_min(0).log1p().mean()
 
 
 def _distil(features: CutFeatures, weights: list[Tensor], bits: int | None, steps: int) -> None:
     """Train the weights in place."""
-    optimiser = torch.optim.Adam(weights, lr=RATE)
+    sizes = (float(weight.detach().square().mean().sqrt()) for weight in weights)
+    optimiser = torch.optim.Adam(
+        [{"params": [weight], "lr": RATE * size} for weight, size in zip(weights, sizes, strict=True)]
+    )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for images in draws(len(features), steps, STEP_IMAGES):
         loss = _loss(features.at(images), weights, bits)
@@ -191,15 +208,9 @@ def _distil(features: CutFeatures, weights: list[Tensor], bits: int | None, step
         schedule.step()
 
 
-def _rounded(values: Tensor, bits: int, axis: int) -> Tensor:
-    """Values as this batch's best quantiser would give them; the gradient passes where nothing is clipped."""
-    rows = values.detach().movedim(axis, 0).flatten(1)
-    low, high = (torch.from_numpy(end)[:, None] for end in clipping_range(rows.numpy(), bits))
-    step = ((high - low) / (2**bits - 1)).clamp_min(1e-12)
-    moved = values.movedim(axis, 0)
-    flat = moved.flatten(1)
-    clipped = torch.minimum(torch.maximum(flat, low), high)
-    index = ((clipped - low) / step).round()
-    quantised = clipped + (low + index * step - clipped).detach()
-    result: Tensor = quantised.reshape(moved.shape).movedim(0, axis)
-    return result
+def _rounded(values: Tensor, bits: int) -> Tensor:
+    """Values on the quantiser's grid; the gradient passes where nothing is clipped."""
+    step = 6 / LEVELS[bits]
+    low, high = (float(end[0]) for end in common_range(1, bits))
+    clipped = values.clamp(low, high)
+    return clipped + ((clipped / step).round() * step - clipped).detach()

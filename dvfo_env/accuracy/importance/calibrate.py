@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dvfo_env.accuracy.importance.features import CutFeatures
 from dvfo_env.accuracy.importance.gates import dropped_divergence, keep_gates, means
-from dvfo_env.accuracy.importance.ranges import METHODS, Floats, clipping_range
+from dvfo_env.accuracy.importance.ranges import METHODS, Floats, Range, clipping_range
 from dvfo_env.accuracy.importance.rankings import order_of, static_importance
 from dvfo_env.codecs.calibration import ChannelCalibration
 from dvfo_env.codecs.quantiser import indices
@@ -30,6 +30,7 @@ def calibrate(
     *,
     importance: Sequence[Tensor] | None = None,
     range_method: str = METHODS[0],
+    ranges: Mapping[int, Range] | None = None,
     points: bool = True,
 ) -> list[ChannelCalibration]:
     """Calibrations of the tensors that cross a cut, ready for `FeatureCodec`.
@@ -38,6 +39,7 @@ def calibrate(
     importance: [C] per tensor, such as an attention's mean
     bits: number of bits that get ranges, histograms and points
     range_method: of `METHODS`
+    ranges: bits -> (low, high), [C] each, for the only tensor; None: by the method
     points: whether the decoder gives the mean of the values an index stands for, instead of a uniform grid
 
     Raises ConfigError for an unknown ranking.
@@ -45,7 +47,14 @@ def calibrate(
     scores = list(importance) if importance is not None else static_importance(features, ranking)
     fills = better_fill(features, scores)
     return [
-        _calibration(features, number, scores[number], fills[number], bits, range_method, points)
+        _calibration(
+            features,
+            number,
+            scores[number],
+            fills[number],
+            ranges or {b: clipping_range(features.rows(number, _MOST_VALUES), b, range_method) for b in bits},
+            points,
+        )
         for number in range(len(features.tensors))
     ]
 
@@ -69,8 +78,7 @@ def _calibration(
     number: int,
     scores: Tensor,
     fill: Tensor,
-    bits: Sequence[int],
-    range_method: str,
+    ranges: Mapping[int, Range],
     points: bool,
 ) -> ChannelCalibration:
     rows = features.rows(number, _MOST_VALUES)
@@ -81,9 +89,9 @@ def _calibration(
         fill=fill.numpy().astype(np.float32),
         low=rows.min(axis=1),
         high=rows.max(axis=1),
-        ranges={b: clipping_range(rows, b, range_method) for b in bits},
+        ranges=dict(ranges),
     )
-    counted = {b: _histogram_and_points(bare, b, rows) for b in bits}
+    counted = {b: _histogram_and_points(bare, b, rows) for b in ranges}
     return replace(
         bare,
         histograms={b: histogram for b, (histogram, _) in counted.items()},
