@@ -9,9 +9,11 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dvfo_env.accuracy.datasets import LabelledImages, open_images
+from dvfo_env.accuracy.importance import CutFeatures
 from dvfo_env.accuracy.measuring.encoders import Encoders
 from dvfo_env.accuracy.measuring.log import CutLog, packed, unpacked
 from dvfo_env.accuracy.measuring.settings import Settings, VariantKey, hopeless_because
@@ -121,32 +123,44 @@ class _Cut:
         self._test = splits.test.first(job.images)
         card = load_workload(self._model.workload)
         self._network = CutNetwork(self._model, card, job.cut)
-        self._encoders = Encoders(job.keys, job.settings)
+        self._encoders = Encoders(job.frames)
+        self._features: CutFeatures | None = None
 
     def measure(self) -> None:
         """All chunks, each through every setting that is not hopeless."""
-        self._calibrate()
-        variants = self._encoders.variants()
-        for number, (start, stop) in enumerate(self._state.chunks):
-            if not all(self._state.settled(number, variant.key) for variant in variants):
-                self._measure_chunk(number, start, stop, variants)
-            self._tell((number + 1) / len(self._state.chunks))
-
-    def _calibrate(self) -> None:
-        """Make the encoders that an earlier run has not kept."""
-        self._encoders.load(self._job.frames)
-        if self._log.has("calibration") and not self._encoders.missing():
-            return
-        payload = self._network.head(self._fitted(self._train, 0, len(self._train)))
-        answers = self._network.tail(payload)
         if not self._log.has("calibration"):
+            settings = self._job.settings
+            self._encoders.keep_frames(self._network.head(self._fitted(self._test, 0, settings.timed_frames)))
+            answers = self._calibration_features().reference.numpy()
             confidences = [round(float(value), 5) for value in confidence(answers)]
             self._log.append("calibration", confidences=confidences)
-        self._encoders.prepare(self._job.cut_name, payload, answers, self._network.tail_of)
-        first = self._network.head(self._fitted(self._test, 0, self._job.settings.timed_frames))
-        self._encoders.save(self._job.frames, first)
+        for number in range(len(self._state.chunks)):
+            left = [key for key in self._job.keys if not self._state.settled(number, key)]
+            if left:
+                self._measure_chunk(number, left)
+            self._tell((number + 1) / len(self._state.chunks))
 
-    def _measure_chunk(self, number: int, start: int, stop: int, variants: list[Variant]) -> None:
+    def _calibration_features(self) -> CutFeatures:
+        """What the calibration images send, and the uncompressed network's answers; computed once."""
+        if self._features is None:
+            payload = self._network.head(self._fitted(self._train, 0, len(self._train)))
+            self._features = CutFeatures(
+                self._job.cut_name,
+                tuple(torch.from_numpy(tensor) for tensor in payload),
+                self._network.tail_of,
+                torch.from_numpy(self._network.tail(payload)),
+            )
+        return self._features
+
+    def _variant(self, key: VariantKey) -> Variant:
+        """The encoder of a setting, made now where no run before has."""
+        name = self._encoders.needs(key)
+        if name is not None:
+            self._encoders.make(name, self._calibration_features())
+        return self._encoders.variant(key)
+
+    def _measure_chunk(self, number: int, keys: Sequence[VariantKey]) -> None:
+        start, stop = self._state.chunks[number]
         payload = self._network.head(self._fitted(self._test, start, stop))
         reference = self._network.tail(payload)
         labels = self._test.labels[start:stop]
@@ -155,20 +169,15 @@ class _Cut:
             confidences = [round(float(value), 5) for value in confidence(reference)]
             right = packed(best == labels)
             self._log.append("reference", chunk=number, start=start, confidences=confidences, right=right)
-        for done, variant in enumerate(variants):
-            if not self._state.settled(number, variant.key):
-                if not self._log.has("answers", chunk=number, variant=variant.key.text):
+        for done, key in enumerate(keys):
+            if not self._state.settled(number, key):  # what came before may have shown it hopeless
+                variant = self._variant(key)
+                if not self._log.has("answers", chunk=number, variant=key.text):
                     found = self._network.tail(variant.roundtrip(payload)).argmax(axis=1)
-                    self._log.append(
-                        "answers",
-                        chunk=number,
-                        variant=variant.key.text,
-                        right=packed(found == labels),
-                        agree=packed(found == best),
-                    )
+                    right, agree = packed(found == labels), packed(found == best)
+                    self._log.append("answers", chunk=number, variant=key.text, right=right, agree=agree)
                 self._count_bytes(number, start, payload, variant)
-            chunks_done = number + (done + 1) / len(variants)
-            self._tell(chunks_done / len(self._state.chunks))
+            self._tell((number + (done + 1) / len(keys)) / len(self._state.chunks))
 
     def _count_bytes(self, number: int, start: int, payload: Payload, variant: Variant) -> None:
         count = min(len(payload[0]), self._job.settings.bytes_images - start)
@@ -210,10 +219,10 @@ def _times(
     job: Job, wanted: Sequence[tuple[VariantKey, str]], tell: Callable[[float], None]
 ) -> dict[tuple[VariantKey, str], list[tuple[float, float]]]:
     """Times of encoding and decoding, ms, of every frame in every round; rounds go over all settings."""
-    encoders = Encoders(job.keys, job.settings)
-    encoders.load(job.frames)
-    variants = {variant.key: variant for variant in encoders.variants()}
-    images = list(single_images(encoders.frames, len(encoders.frames[0])))
+    encoders = Encoders(job.frames)
+    variants = {key: encoders.variant(key) for key, _ in wanted}
+    frames = encoders.frames()
+    images = list(single_images(frames, len(frames[0])))
     times: dict[tuple[VariantKey, str], list[tuple[float, float]]] = {pair: [] for pair in wanted}
     for number in range(job.settings.timed_rounds + 1):
         for key, coder in wanted:

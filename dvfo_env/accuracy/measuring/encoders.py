@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvfo_env.accuracy.importance import CutFeatures, better_fill, calibrate, order_of, static_importance
-from dvfo_env.accuracy.importance.attention import ChannelAttention, load_attention, save_attention
+from dvfo_env.accuracy.importance.attention import load_attention, save_attention
 from dvfo_env.accuracy.importance.bottleneck import Bottleneck, train_bottleneck
 from dvfo_env.accuracy.importance.train_attention import train_attention
-from dvfo_env.accuracy.measuring.settings import BOTTLENECK, IMAGE, PER_INPUT, Settings, VariantKey
+from dvfo_env.accuracy.measuring.settings import BOTTLENECK, IMAGE, PER_INPUT, VariantKey
 from dvfo_env.accuracy.measuring.variants import (
     BottleneckVariant,
     FeatureVariant,
@@ -28,8 +28,10 @@ from dvfo_env.codecs import QUANTISED_BITS, ChannelCalibration, load_calibration
 ATTENTION = "attention"
 """The ranking that is trained."""
 
-_PAYLOAD, _ATTENTION = "frames.npz", "attention.safetensors"
-_PLAIN, _CALIBRATION = "plain", ".calibration"
+PLAIN = "plain"
+"""Ranges alone, for settings that keep every channel."""
+
+_FRAMES, _ATTENTION, _CALIBRATION = "frames.npz", "attention.safetensors", ".calibration"
 #: Calibration images that the attention's fixed order is the mean of.
 _ORDER_IMAGES = 64
 
@@ -37,88 +39,71 @@ Floats = NDArray[np.float32]
 
 
 class Encoders:
-    """Encoders of one cut for all settings; `load` and `prepare` before `variants`."""
+    """Encoders of one cut, kept in a folder; what has been made is taken from there.
 
-    def __init__(self, keys: Sequence[VariantKey], settings: Settings) -> None:
-        self._keys = list(keys)
-        self._settings = settings
-        self._calibrations: dict[str, list[ChannelCalibration]] = {}
-        self._attentions: list[ChannelAttention] = []
-        self._bottlenecks: dict[int, Bottleneck] = {}
-        self.frames: Payload = []
+    What a setting `needs` has to be made before its `variant`: ranges, a ranking or a bottleneck, by name.
+    """
 
-    def variants(self) -> list[Variant]:
-        """One for every setting, mildest first."""
-        return [self._variant(key) for key in self._keys]
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._calibrations = {
+            file.stem: load_calibrations(file) for file in sorted(folder.glob(f"*{_CALIBRATION}"))
+        }
+        self._attentions = load_attention(folder / _ATTENTION) if ATTENTION in self._calibrations else []
+        self._bottlenecks = {
+            name: Bottleneck.load(self._file(name))
+            for name in self._calibrations
+            if name.startswith(BOTTLENECK)
+        }
 
-    def missing(self) -> list[str]:
-        """Names of what is yet to be made: `plain` ranges, rankings, bottlenecks."""
-        if all(key.kind == IMAGE for key in self._keys):
-            return []
-        widths = {key.channels for key in self._keys if key.kind == BOTTLENECK}
-        names = [_PLAIN, *self._settings.modules, *(f"{BOTTLENECK}{width}" for width in sorted(widths))]
-        return [name for name in names if name not in self._calibrations]
+    def needs(self, key: VariantKey) -> str | None:
+        """Name of what is yet to be made for a setting, or None."""
+        name = _name(key)
+        return None if key.kind == IMAGE or name in self._calibrations else name
 
-    def prepare(
-        self,
-        cut: str,
-        payload: Payload,
-        reference: Floats,
-        tail: Callable[[Sequence[Tensor]], Tensor],
-    ) -> None:
-        """Make what is missing from the calibration images' `payload` and the network's own answers."""
-        missing = self.missing()
-        if not missing:
+    def make(self, name: str, features: CutFeatures) -> None:
+        """Make it from the calibration images, and keep it."""
+        if name.startswith(BOTTLENECK):
+            bottleneck = train_bottleneck(features, int(name.removeprefix(BOTTLENECK)))
+            bottleneck.save(self._file(name))
+            self._bottlenecks[name] = bottleneck
+            self._keep(name, [bottleneck.calibration])
             return
-        features = CutFeatures(
-            cut, tuple(torch.from_numpy(tensor) for tensor in payload), tail, torch.from_numpy(reference)
-        )
-        if _PLAIN in missing:
-            self._calibrations[_PLAIN] = calibrate(features, "magnitude", QUANTISED_BITS)
-        for name in missing:
-            if name.startswith(BOTTLENECK):
-                width = int(name.removeprefix(BOTTLENECK))
-                self._bottlenecks[width] = train_bottleneck(features, width)
-                self._calibrations[name] = [self._bottlenecks[width].calibration]
-            elif name == ATTENTION:
-                self._attentions = train_attention(features)
-                self._calibrations[name] = self._ordered(features, self._mean_importance(features))
-            elif name != _PLAIN:
-                self._calibrations[name] = self._ordered(features, static_importance(features, name))
+        if PLAIN not in self._calibrations:
+            self._keep(PLAIN, calibrate(features, "magnitude", QUANTISED_BITS))
+        if name == ATTENTION:
+            self._attentions = train_attention(features)
+            save_attention(self._folder / _ATTENTION, self._attentions)
+            self._keep(name, self._ordered(features, self._mean_importance(features)))
+        elif name != PLAIN:
+            self._keep(name, self._ordered(features, static_importance(features, name)))
 
-    def save(self, folder: Path, frames: Payload) -> None:
-        """Keep the parameters, and payloads of the frames that are to be timed."""
-        self.frames = frames
-        folder.mkdir(parents=True, exist_ok=True)
-        np.savez(folder / _PAYLOAD, *frames)
-        if self._attentions:
-            save_attention(folder / _ATTENTION, self._attentions)
-        for width, bottleneck in self._bottlenecks.items():
-            bottleneck.save(folder / f"{BOTTLENECK}{width}.safetensors")
-        for name, calibrations in self._calibrations.items():  # last: one that is there is complete
-            save_calibrations(folder / f"{name}{_CALIBRATION}", calibrations)
-
-    def load(self, folder: Path) -> None:
-        """Take what `save` kept, if anything."""
-        for file in folder.glob(f"*{_CALIBRATION}"):
-            self._calibrations[file.stem] = load_calibrations(file)
-        if ATTENTION in self._calibrations:
-            self._attentions = load_attention(folder / _ATTENTION)
-        for name in [name for name in self._calibrations if name.startswith(BOTTLENECK)]:
-            width = int(name.removeprefix(BOTTLENECK))
-            self._bottlenecks[width] = Bottleneck.load(folder / f"{name}.safetensors")
-        if (folder / _PAYLOAD).exists():
-            with np.load(folder / _PAYLOAD) as kept:
-                self.frames = [kept[name] for name in kept.files]
-
-    def _variant(self, key: VariantKey) -> Variant:
+    def variant(self, key: VariantKey) -> Variant:
+        """The encoder of a setting that needs nothing more."""
         if key.kind == IMAGE:
             return ImageVariant(key)
         if key.kind == BOTTLENECK:
-            return BottleneckVariant(key, self._bottlenecks[key.channels].codec)
-        name = key.ranking.removesuffix(PER_INPUT) or _PLAIN
+            return BottleneckVariant(key, self._bottlenecks[_name(key)].codec)
         scorer = self._importance if key.ranking.endswith(PER_INPUT) else None
-        return FeatureVariant(key, self._calibrations[name], scorer)
+        return FeatureVariant(key, self._calibrations[_name(key)], scorer)
+
+    def keep_frames(self, frames: Payload) -> None:
+        """Keep payloads of the frames that are to be timed."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        np.savez(self._folder / _FRAMES, *frames)
+
+    def frames(self) -> Payload:
+        """What `keep_frames` kept."""
+        with np.load(self._folder / _FRAMES) as kept:
+            return [kept[name] for name in kept.files]
+
+    def _keep(self, name: str, calibrations: list[ChannelCalibration]) -> None:
+        """Last of what is kept under a name: where it is, everything is."""
+        self._calibrations[name] = calibrations
+        save_calibrations(self._folder / f"{name}{_CALIBRATION}", calibrations)
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}.safetensors"
 
     def _importance(self, payload: Payload) -> list[Floats]:
         """Of the channels of every input, [N, C] for every tensor."""
@@ -137,5 +122,12 @@ class Encoders:
         fills = better_fill(features, scores)
         return [
             replace(calibration, order=order_of(score).numpy(), fill=fill.numpy().astype(np.float32))
-            for calibration, score, fill in zip(self._calibrations[_PLAIN], scores, fills, strict=True)
+            for calibration, score, fill in zip(self._calibrations[PLAIN], scores, fills, strict=True)
         ]
+
+
+def _name(key: VariantKey) -> str:
+    """Name of what a setting's encoder is made of."""
+    if key.kind == BOTTLENECK:
+        return f"{BOTTLENECK}{key.channels}"
+    return key.ranking.removesuffix(PER_INPUT) or PLAIN

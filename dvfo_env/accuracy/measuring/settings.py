@@ -141,11 +141,6 @@ class Settings:
                 words.append(f"--{name.replace('_', '-')} {getattr(self, name)}")
         return "".join(f" {word}" for word in words)
 
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """Rankings to calibrate: those asked for, without the mark of those that look at every input."""
-        return tuple(dict.fromkeys(name.removesuffix(PER_INPUT) for name in self.rankings))
-
     def features(self) -> list[VariantKey]:
         """Feature settings, mildest first."""
         keeps, bits = sorted(self.keeps, reverse=True), sorted(self.bits, reverse=True)
