@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rankings",
         metavar="A,B",
-        help="of magnitude, variance, taylor, attention; attention-dynamic chooses channels anew for every "
-        "input; default: all",
+        help="of magnitude, variance, taylor, attention, and attention-dynamic, which chooses channels anew "
+        "for every input; default: all",
     )
     parser.add_argument("--keep", metavar="A,B", help="shares of channels kept; default: 1,1/2,1/4,1/8,1/16")
     parser.add_argument("--bits", metavar="A,B", help="default: 32,16,8,6,4,3,2")

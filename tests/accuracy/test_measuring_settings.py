@@ -51,7 +51,17 @@ def test_rankings_are_always_compared_at_a_quarter() -> None:
     assert hopeless_because(VariantKey(FEATURE, "taylor", 1 / 8, 8), Settings(), failed) is not None
 
 
-@pytest.mark.parametrize("wrong", [{"keeps": (0.0,)}, {"images": 0}, {"bytes_images": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"keeps": (0.0,)},
+        {"images": 0},
+        {"bytes_images": 0},
+        {"rankings": ("loudness",)},
+        {"bits": (5,)},
+        {"coders": ("none", "7z")},
+    ],
+)
 def test_settings_that_measure_nothing_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         Settings(**wrong)  # type: ignore[arg-type]

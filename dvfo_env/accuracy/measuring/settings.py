@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dvfo_env.codecs import IMAGE_CODECS
+from dvfo_env.codecs import BITS, CODERS, IMAGE_CODECS
 from dvfo_env.errors import ConfigError
 from dvfo_env.workloads import WorkloadCard
 
 #: Rankings whose importance is computed anew for every input: the same module as the name before the dash.
 PER_INPUT = "-dynamic"
+
+#: Every ranking that can be measured.
+RANKINGS = ("magnitude", "variance", "taylor", "attention", f"attention{PER_INPUT}")
 
 #: What stands in a table where no channels are dropped, so no ranking takes part.
 NO_RANKING = ""
@@ -74,8 +77,7 @@ class Settings:
 
     Attributes:
         cuts: names of cuts; empty for all that send fewer elements than the input, and the input.
-        rankings: for keep ratios below 1; names of `importance.RANKINGS`, with `-dynamic` behind it where the
-            importance of each input is to decide.
+        rankings: for keep ratios below 1, of `RANKINGS`.
         keeps: shares of channels kept.
         bits: bits an element; where channels are dropped, those of `dropped_bits` among them.
         coders: entropy coders.
@@ -93,7 +95,7 @@ class Settings:
     """
 
     cuts: tuple[str, ...] = ()
-    rankings: tuple[str, ...] = ("magnitude", "variance", "taylor", "attention")
+    rankings: tuple[str, ...] = RANKINGS
     keeps: tuple[float, ...] = (1.0, 1 / 2, 1 / 4, 1 / 8, 1 / 16)
     bits: tuple[int, ...] = (32, 16, 8, 6, 4, 3, 2)
     dropped_bits: tuple[int, ...] = (8, 4, 2)
@@ -121,6 +123,15 @@ class Settings:
     def __post_init__(self) -> None:
         if any(not 0.0 < keep <= 1.0 for keep in self.keeps):
             raise ConfigError(f"--keep: {self.keeps}: shares above 0 and at most 1")
+        for option, values, known in (
+            ("--rankings", self.rankings, RANKINGS),
+            ("--bits", self.bits, BITS),
+            ("--dropped-bits", self.dropped_bits, BITS),
+            ("--coders", self.coders, CODERS),
+        ):
+            unknown = [value for value in values if value not in known]
+            if unknown:
+                raise ConfigError(f"{option}: {unknown[0]} is none of {', '.join(map(str, known))}")
         for name in ("calibration_images", "bytes_images", "timed_frames", "timed_rounds", "pilot_images"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: {getattr(self, name)} is below 1")
