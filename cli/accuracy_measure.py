@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--coders", metavar="A,B", help="default: none,zlib,zstd,rans")
     parser.add_argument(
-        "--bottleneck", action="store_true", help="also train bottlenecks of 1/2 and 1/4 of the channels"
+        "--bottleneck", action="store_true", help="also train bottlenecks of 1, 1/2 and 1/4 of the channels"
     )
     parser.add_argument("--images", type=int, metavar="N", help="at most so many test images; default: all")
     parser.add_argument(
@@ -119,7 +119,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     if arguments.bytes_images is not None:
         given["bytes_images"] = arguments.bytes_images
     if arguments.bottleneck:
-        given["bottlenecks"] = (1 / 2, 1 / 4)
+        given["bottlenecks"] = (1.0, 1 / 2, 1 / 4)
     return Settings(**given)
 
 

@@ -69,5 +69,5 @@ def test_settings_that_measure_nothing_are_refused(wrong: dict[str, object]) -> 
 
 def test_a_table_says_the_command_that_made_it() -> None:
     assert Settings().as_options() == ""
-    given = Settings(keeps=(1.0, 0.25), bits=(8, 4), bottlenecks=(1 / 2, 1 / 4), bytes_images=100)
+    given = Settings(keeps=(1.0, 0.25), bits=(8, 4), bottlenecks=(1.0, 1 / 2, 1 / 4), bytes_images=100)
     assert given.as_options() == " --keep 1,1/4 --bits 8,4 --bottleneck --bytes-images 100"

@@ -102,7 +102,7 @@ class Settings:
     coders: tuple[str, ...] = ("none", "zlib", "zstd", "rans")
     image_codecs: tuple[str, ...] = ()
     bottlenecks: tuple[float, ...] = ()
-    bottleneck_bits: tuple[int, ...] = (8, 4, 2)
+    bottleneck_bits: tuple[int, ...] = (8, 6, 4, 3)
     images: int | None = None
     calibration_images: int = 512
     bytes_images: int = 500
