@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -18,7 +18,7 @@ from dvfo_env.accuracy.measuring.encoders import Encoders
 from dvfo_env.accuracy.measuring.log import CutLog, packed, unpacked
 from dvfo_env.accuracy.measuring.settings import Settings, VariantKey, hopeless_because
 from dvfo_env.accuracy.measuring.split import CutNetwork, Floats
-from dvfo_env.accuracy.measuring.variants import Payload, Variant, coders_of
+from dvfo_env.accuracy.measuring.variants import Payload, Variant, coders_of, single_images
 from dvfo_env.accuracy.models import open_model
 from dvfo_env.codecs.reference import reference_encode_ms
 from dvfo_env.workloads import load_workload
@@ -185,7 +185,7 @@ class _Cut:
             return
         for coder in coders_of(variant.key, self._job.settings.coders):
             if not self._log.has("bytes", chunk=number, variant=variant.key.text, coder=coder):
-                sizes = [len(variant.encode(image, coder)) for image in single_images(payload, count)]
+                sizes = variant.sizes(payload, count, coder)
                 self._log.append("bytes", chunk=number, variant=variant.key.text, coder=coder, sizes=sizes)
 
     def _fitted(self, images: LabelledImages, start: int, stop: int) -> NDArray[np.uint8]:
@@ -239,12 +239,6 @@ def _time(variant: Variant, coder: str, image: Payload) -> tuple[float, float]:
     between = time.process_time_ns()
     variant.decode(frame, coder)
     return (between - begun) / 1e6, (time.process_time_ns() - between) / 1e6
-
-
-def single_images(payload: Payload, count: int) -> Iterator[Payload]:
-    """The first images of a batch, one by one, without the batch axis."""
-    for number in range(count):
-        yield [np.ascontiguousarray(tensor[number]) for tensor in payload]
 
 
 def confidence(answers: Floats) -> Floats:

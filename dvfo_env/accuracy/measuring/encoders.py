@@ -50,6 +50,7 @@ class Encoders:
             file.stem: load_calibrations(file) for file in sorted(folder.glob(f"*{_CALIBRATION}"))
         }
         self._attentions = load_attention(folder / _ATTENTION) if ATTENTION in self._calibrations else []
+        self._scored: tuple[Payload, list[Floats]] = [], []
         self._bottlenecks = {
             name: Bottleneck.load(self._file(name))
             for name in self._calibrations
@@ -106,11 +107,15 @@ class Encoders:
         return self._folder / f"{name}.safetensors"
 
     def _importance(self, payload: Payload) -> list[Floats]:
-        """Of the channels of every input, [N, C] for every tensor."""
-        return [
-            np.stack([attention.importance(tensor) for tensor in tensors])
-            for attention, tensors in zip(self._attentions, payload, strict=True)
-        ]
+        """Of the channels of every input, [N, C] for every tensor; the last batch's is remembered."""
+        batch, scores = self._scored
+        if batch is not payload:
+            scores = [
+                np.stack([attention.importance(tensor) for tensor in tensors])
+                for attention, tensors in zip(self._attentions, payload, strict=True)
+            ]
+            self._scored = payload, scores
+        return scores
 
     def _mean_importance(self, features: CutFeatures) -> list[Tensor]:
         """Over some calibration images: the attention as a fixed order."""

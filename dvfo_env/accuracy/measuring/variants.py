@@ -6,7 +6,7 @@ else what crosses the cut, float32 [N, ...] for every tensor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,6 +40,12 @@ def name_of(key: VariantKey, coder: str) -> str:
     return FeatureSetting(key.keep, key.bits, coder).name
 
 
+def single_images(payload: Payload, count: int) -> Iterator[Payload]:
+    """The first images of a batch, one by one, without the batch axis."""
+    for number in range(count):
+        yield [np.ascontiguousarray(tensor[number]) for tensor in payload]
+
+
 class Variant(Protocol):
     """One way of compressing at a cut, up to the coder."""
 
@@ -51,6 +57,10 @@ class Variant(Protocol):
 
     def encode(self, payload: Payload, coder: str) -> bytes:
         """The frame of one image (a payload without the batch axis)."""
+        ...
+
+    def sizes(self, payload: Payload, count: int, coder: str) -> list[int]:
+        """Lengths of the frames of the first images of a batch."""
         ...
 
     def decode(self, frame: bytes, coder: str) -> Payload:
@@ -87,6 +97,16 @@ class FeatureVariant:
             importance = [scores[0] for scores in self._scorer([tensor[None] for tensor in payload])]
         return self._codec(coder).encode(payload, importance)
 
+    def sizes(self, payload: Payload, count: int, coder: str) -> list[int]:
+        """The batch's importance serves all of them."""
+        if self._scorer is None:
+            return [len(self.encode(image, coder)) for image in single_images(payload, count)]
+        codec, scores = self._codec(coder), self._scorer(payload)
+        return [
+            len(codec.encode(image, [of_tensor[number] for of_tensor in scores]))
+            for number, image in enumerate(single_images(payload, count))
+        ]
+
     def decode(self, frame: bytes, coder: str) -> Payload:
         """All crossing tensors."""
         return list(self._codec(coder).decode(frame))
@@ -119,6 +139,10 @@ class BottleneckVariant:
         """Down, quantise, code."""
         return self._codec(coder).encode(payload)
 
+    def sizes(self, payload: Payload, count: int, coder: str) -> list[int]:
+        """Image by image."""
+        return [len(self.encode(image, coder)) for image in single_images(payload, count)]
+
     def decode(self, frame: bytes, coder: str) -> Payload:
         """Decode, up."""
         return list(self._codec(coder).decode(frame))
@@ -144,6 +168,10 @@ class ImageVariant:
     def encode(self, payload: Payload, coder: str) -> bytes:
         """One image, uint8 [H, W, C]."""
         return self._codec.encode(payload[0])
+
+    def sizes(self, payload: Payload, count: int, coder: str) -> list[int]:
+        """Image by image."""
+        return [len(self.encode(image, coder)) for image in single_images(payload, count)]
 
     def decode(self, frame: bytes, coder: str) -> Payload:
         """One image, uint8 [H, W, C]."""
