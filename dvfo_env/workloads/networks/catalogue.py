@@ -154,11 +154,6 @@ def _bare(layer: str) -> str:
     return layer.removesuffix(".conv")
 
 
-def _demo_layer(layer: str) -> str:
-    """Without the place of a convolution before its batch norm and activation."""
-    return layer.removesuffix(".0")
-
-
 def _demo(family: str, blocks: dict[str, str], parameters: int, sum_by_hand: str) -> Network:
     return Network(
         name=f"demo-{family.lower()}",
@@ -170,7 +165,7 @@ def _demo(family: str, blocks: dict[str, str], parameters: int, sum_by_hand: str
         answer_bytes=40,
         answer_note="assumed: all 10 class scores in fp32",
         published=(PublishedFigure("parameters", str(parameters), f"summed by hand: {sum_by_hand}"),),
-        layer=_demo_layer,
+        layer=lambda layer: layer.removesuffix(".0"),  # its place before batch norm and activation
     )
 
 
