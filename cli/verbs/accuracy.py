@@ -128,7 +128,7 @@ def _show(arguments: argparse.Namespace) -> int:
     if not arguments.all:
         from dvfo_env.accuracy.measuring.pareto import worth_choosing
 
-        rows = worth_choosing(rows)
+        rows = worth_choosing(rows, table.charges)
     if arguments.json:
         provenance = table.model_dump(mode="json", exclude={"rows"}, exclude_none=True)
         print_json({**provenance, "rows": [row._asdict() for row in rows]})
@@ -167,7 +167,7 @@ def _print(table: AccuracyTable, rows: tuple[Row, ...], everything: bool) -> Non
         print_note(
             f"of {len(table.rows.cut)} settings, those that no other at the same cut beats in bytes and"
         )
-        print_note("agreement at once; --all shows every one")
+        print_note(f"{table.charges} at once; --all shows every one")
     print_note("lost: accuracy lost to compression on the same images, with its 95 % interval")
     if table.note:
         print_note(table.note)

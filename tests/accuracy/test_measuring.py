@@ -197,7 +197,7 @@ def test_a_picture_is_drawn_and_an_unknown_format_refused(here: Path, tmp_path: 
 
 def test_settings_worth_choosing_beat_each_other_nowhere(here: Path) -> None:
     table = measured().table
-    best = worth_choosing(table.all_rows())
+    best = worth_choosing(table.all_rows(), "agreement")
     assert 0 < len(best) < len(table.rows.cut)
     for row in best:
         for other in (r for r in table.all_rows() if r.cut == row.cut):

@@ -7,18 +7,26 @@ from collections.abc import Sequence
 from dvfo_env.accuracy.table import Row
 
 
-def worth_choosing(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Rows that no other of the same cut, exit and task beats in bytes and agreement, in their order.
+def points_missing(row: Row, charges: str) -> float:
+    """What the environment charges for a setting, in points, not below 0."""
+    missing = row.lost_points if charges == "accuracy" else 100.0 * (1.0 - row.agreement)
+    return max(missing, 0.0)
 
-    Of rows equal in both, the one that encodes faster.
+
+def worth_choosing(rows: Sequence[Row], charges: str) -> tuple[Row, ...]:
+    """Rows that no other of the same cut, exit and task beats in bytes and in what is charged, in order.
+
+    Of rows equal in both, the one that encodes faster. `charges` is "accuracy" or "agreement".
     """
     chosen: list[Row] = []
     for place in dict.fromkeys((row.cut, row.exit, row.task) for row in rows):
         here = [row for row in rows if (row.cut, row.exit, row.task) == place]
-        best = -1.0
-        for row in sorted(here, key=lambda row: (row.bytes_mean, -row.agreement, row.encode_ms)):
-            if row.agreement > best:
-                best = row.agreement
+        least = float("inf")
+        for row in sorted(
+            here, key=lambda row: (row.bytes_mean, points_missing(row, charges), row.encode_ms)
+        ):
+            if points_missing(row, charges) < least:
+                least = points_missing(row, charges)
                 chosen.append(row)
     kept = {id(row) for row in chosen}
     return tuple(row for row in rows if id(row) in kept)

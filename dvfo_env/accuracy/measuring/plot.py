@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dvfo_env.accuracy.measuring.pareto import worth_choosing
+from dvfo_env.accuracy.measuring.pareto import points_missing, worth_choosing
 from dvfo_env.accuracy.table import AccuracyTable, Row
 from dvfo_env.errors import ConfigError
 
@@ -18,6 +18,7 @@ _INK, _MUTED, _GRID = "#1f2933", "#7b8794", "#e4e7eb"
 #: Families of image codecs at the input, by the beginning of their names.
 _IMAGES = (("jpeg", "JPEG", "#c92a2a", "s"), ("webp-q", "WebP", "#d9480f", "D"))
 _LOSSLESS = ("#5f3d2e", "P")
+_LOSSLESS_NAMES = {"webp-lossless": "WebP lossless", "png": "PNG", "raw": "raw"}
 #: Points lost up to which the axis is linear, and where it ends.
 _LINEAR, _WORST = 1.0, 60.0
 _TICKS = (0, 0.5, 1, 2, 5, 10, 20, 50)
@@ -47,18 +48,12 @@ def plot_table(table: AccuracyTable, file: str | PathLike[str]) -> Path:
     figure.legend(loc="outside right upper", frameon=False, fontsize=8.5, labelcolor=_INK)
     path = Path(file)
     try:
-        figure.savefig(path, dpi=150)
+        figure.savefig(path, dpi=120)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}".replace("\n", " ")) from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
     return path
-
-
-def points_missing(table: AccuracyTable, row: Row) -> float:
-    """What the environment charges for a setting, in points, not below 0."""
-    missing = row.lost_points if table.charges == "accuracy" else 100.0 * (1.0 - row.agreement)
-    return max(missing, 0.0)
 
 
 def _image_of(row: Row) -> str:
@@ -72,7 +67,7 @@ def _draw_features(axes: Axes, table: AccuracyTable, rows: Sequence[Row], cuts: 
     colours = colormaps["viridis"]
     for number, cut in enumerate(cuts):
         here = [row for row in rows if row.cut == cut]
-        best = sorted(worth_choosing(here), key=lambda row: row.bytes_mean)
+        best = sorted(worth_choosing(here, table.charges), key=lambda row: row.bytes_mean)
         colour = colours(0.92 * number / max(1, len(cuts) - 1))
         others = [row for row in here if row not in best]
         axes.scatter(*_places(table, others), s=5, color=colour, alpha=0.22, linewidths=0, zorder=2)
@@ -102,11 +97,12 @@ def _draw_images(axes: Axes, table: AccuracyTable, rows: Sequence[Row]) -> None:
             colour, marker = _LOSSLESS
             axes.scatter(*_places(table, [row]), s=48, color=colour, marker=marker, zorder=5)
             axes.annotate(
-                row.codec.replace("webp-lossless", "WebP\nlossless").replace("png", "PNG"),
-                (row.bytes_mean, points_missing(table, row)),
-                xytext=(0, 7),
+                _LOSSLESS_NAMES.get(row.codec, row.codec),
+                (row.bytes_mean, points_missing(row, table.charges)),
+                xytext=(-3, 6),
                 textcoords="offset points",
-                ha="center",
+                rotation=62,
+                rotation_mode="anchor",
                 fontsize=8,
                 color=colour,
             )
@@ -115,10 +111,10 @@ def _draw_images(axes: Axes, table: AccuracyTable, rows: Sequence[Row]) -> None:
 def _mark_best(axes: Axes, table: AccuracyTable, rows: Sequence[Row]) -> None:
     """Rings around what no setting of any cut beats."""
     best: list[Row] = []
-    for row in sorted(rows, key=lambda row: (row.bytes_mean, points_missing(table, row))):
-        if not best or points_missing(table, row) < points_missing(table, best[-1]):
+    for row in sorted(rows, key=lambda row: (row.bytes_mean, points_missing(row, table.charges))):
+        if not best or points_missing(row, table.charges) < points_missing(best[-1], table.charges):
             best.append(row)
-    shown = [row for row in best if points_missing(table, row) <= _WORST]
+    shown = [row for row in best if points_missing(row, table.charges) <= _WORST]
     axes.scatter(
         *_places(table, shown), s=110, facecolors="none", edgecolors=_INK, linewidths=1.3, zorder=6,
         label="best of all cuts",
@@ -126,8 +122,8 @@ def _mark_best(axes: Axes, table: AccuracyTable, rows: Sequence[Row]) -> None:
 
 
 def _places(table: AccuracyTable, rows: Sequence[Row]) -> tuple[list[float], list[float]]:
-    shown = [row for row in rows if points_missing(table, row) <= _WORST]
-    return [row.bytes_mean for row in shown], [points_missing(table, row) for row in shown]
+    shown = [row for row in rows if points_missing(row, table.charges) <= _WORST]
+    return [row.bytes_mean for row in shown], [points_missing(row, table.charges) for row in shown]
 
 
 def _dress(axes: Axes, table: AccuracyTable) -> None:
@@ -135,7 +131,7 @@ def _dress(axes: Axes, table: AccuracyTable) -> None:
 
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=_LINEAR, linscale=0.8)
-    axes.set_ylim(_WORST, -0.25)
+    axes.set_ylim(_WORST, -0.4)
     axes.set_yticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
     axes.yaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -127,11 +127,11 @@ def look(options: Options) -> Plan:
     test = data.test.first(options.settings.images or len(data.test))
     run = Run(
         name=options.name or card.name,
-        title=f"{card.title}, measured on {data.test.name}",
+        title=f"{card.title}, measured on {data.name}",
         model=ModelSource(name=model.name, sha256=model.sha256, source=_source(model)),
         data_name=data.test.name,
         data_sha256=data.test.sha256,
-        data_source=options.data,
+        data_source=f"open_images({options.data!r})",
         classes=data.test.classes,
         labels=test.labels,
         clusters=test.clusters,
