@@ -48,13 +48,27 @@ from dvfo_env.state import (
     TRANSITION,
     WAITING,
 )
-from dvfo_env.tables import CPU, CUT, FLOOR_LOG2, GPU, LEVEL, LOAD, MAPPING, MEM, RATE, RATE_LOG2, RTT
+from dvfo_env.tables import (
+    CPU,
+    CUT,
+    FLOOR_LOG2,
+    GPU,
+    LEVEL,
+    LOAD,
+    LOST,
+    MAPPING,
+    MEM,
+    RATE,
+    RATE_LOG2,
+    RTT,
+)
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX2 = np.uint64(0x94D049BB133111EB)
 _S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
 _OFFSET_DRAW, _ETA_DRAW, _NEXT_EPISODE, _FIRST_GAP = 1, 2, 3, 16
+_FIRST_DIFFICULTY = 1 << 40  # beyond the gaps of any episode
 _SMOOTHING = 0.3
 _TINY_MS = 1e-30
 _AHEAD = 6  # environments
@@ -81,6 +95,25 @@ def gap_ms(stream: np.uint64, request: int, p: Any) -> float:
     if p.poisson == 0:
         return p.period_ms
     return -p.period_ms * np.log(1.0 - uniform(stream, _FIRST_GAP + request))
+
+
+@inline_kernel()  # type: ignore[untyped-decorator]
+def class_of(stream: np.uint64, request: int, p: Any) -> int:
+    """Class of difficulty of `request`, drawn independently for each; 0 is the hardest."""
+    difficulty = 0
+    if p.n_classes > 1:
+        drawn = uniform(stream, _FIRST_DIFFICULTY + request)
+        while difficulty < p.n_classes - 1 and drawn >= p.class_edge[difficulty]:
+            difficulty += 1
+    return difficulty
+
+
+@inline_kernel()  # type: ignore[untyped-decorator]
+def next_request(s: Any, p: Any) -> None:
+    """The next request of the episode becomes the current one."""
+    s.arrival_ms += gap_ms(s.stream, s.request, p)
+    s.request += 1
+    s.difficulty = class_of(s.stream, s.request, p)
 
 
 @inline_kernel()  # type: ignore[untyped-decorator]
@@ -270,7 +303,7 @@ def outcome(
             latency_ms += rest_ms
             energy_mj += rest_mj
         else:
-            lost = send[cut, level, 3]
+            lost = send[cut, level, LOST + s.difficulty]
         away_ms = network_ms + server_ms + receive_ms
         away_mw = wait_mw + p.radio_wait_mw
         out[SEND] = send_ms
@@ -319,6 +352,7 @@ def begin_episode(s: Any, stream: np.uint64, p: Any, bank: Any, top: NDArray[np.
     s.now_ms = 0.0
     s.arrival_ms = 0.0
     s.request = 0
+    s.difficulty = class_of(stream, 0, p)
     s.temperature_c = p.start_c
     s.battery_mj = p.battery_mj
     s.heard_ms = -np.inf
@@ -393,8 +427,7 @@ def advance(idle: Any, p: Any, bank: Any, s: Any, cut: int, last: int, out: NDAr
     s.mem = np.int32(out[MEM_INDEX])
     dropped = 0
     while True:
-        s.arrival_ms += gap_ms(s.stream, s.request, p)
-        s.request += 1
+        next_request(s, p)
         if s.request >= p.episode_requests or done_ms - s.arrival_ms <= p.queue_limit_ms:
             break
         dropped += 1

@@ -13,12 +13,14 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_env.codecs import load_compression
+from dvfo_env.accuracy import AccuracyTable, assumed_table, load_accuracy_table
+from dvfo_env.accuracy.levels import Levels, compression_levels
 from dvfo_env.devices import DeviceModel, load_device
 from dvfo_env.errors import ConfigError
+from dvfo_env.evidence import reached_coefficients
 from dvfo_env.scenario import EnergyDefinition, Scenario
 from dvfo_env.schema import Coefficient
-from dvfo_env.servers import ServerModel, load_server
+from dvfo_env.servers import ServerModel, ServerProfile, load_server
 from dvfo_env.uplinks import Uplink, load_uplink
 from dvfo_env.workloads import load_workload
 
@@ -31,9 +33,15 @@ BANK_SAMPLES = 1 << 18
 
 #: Columns of a bank: Mbit/s, round-trip time in ms, server time over the unloaded server's, log2 of the rate.
 RATE, RTT, LOAD, RATE_LOG2 = range(4)
+#: First column of `CostTables.send` with points of accuracy lost, one for each class of difficulty.
+LOST = 3
 FLOOR_LOG2 = -10.0  # log2 Mbit/s that a link which carries nothing is remembered as
 
 MAX_TRIPS = 4
+MAX_CLASSES = 16  # of difficulty
+
+#: What `Scenario.accuracy` says for a table derived from other networks.
+ASSUMED = "assumed"
 
 #: CPU, GPU and memory clocks of the action, MHz.
 Clocks = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
@@ -79,6 +87,8 @@ PARAMS = np.dtype(
         ("bank_step_ms", "f8"),
         ("episode_requests", "i8"),
         ("wait_floor_mw", "f8"),  # least counted power of waiting over all clocks
+        ("n_classes", "i8"),  # of difficulty
+        ("class_edge", "f8", (MAX_CLASSES,)),  # a uniform draw below this is of the class, hardest first
         ("slowest_ms", "f8"),  # slowest head and encoding of all: how far ahead a search has to look
     ]
 )
@@ -86,13 +96,14 @@ PARAMS = np.dtype(
 
 @dataclass(frozen=True)
 class CostTables:
-    """A scenario as dense arrays; shapes use K cuts, U mappings, C, G, M clock points, Z compression levels.
+    """A scenario as dense arrays: K cuts, U mappings, C, G, M clock points, Z compression levels, D classes.
 
     head   float32 [U, K, C, G, M, 3]  latency_ms, counted energy_mj, board energy_mj of the head before each
                                        cut
     idle   float32 [C, G, M, 2]        counted mw, board mw while waiting with these clocks set
     codec  float32 [C, G, M, 2]        the same with one core encoding
-    send   float32 [K, Z, 4]           kilobits sent, encode_ms at 1 GHz, decode_ms, accuracy lost in points
+    send   float32 [K, Z, 3 + D]       kilobits sent, encode_ms at 1 GHz, decode_ms, then (`LOST`) points of
+                                       accuracy lost for each class of difficulty, hardest first
     tail_ms float32 [K]                unloaded server time for what follows each cut
     cpu_ghz float32 [C]                CPU clock
     params PARAMS [1]                  every scalar
@@ -192,25 +203,30 @@ def compile_scenario(scenario: Scenario) -> CostTables:
     card = load_workload(scenario.workload)
     device = DeviceModel(load_device(scenario.device), card)
     _refuse_energy_nobody_measured(scenario, device)
-    server = ServerModel(load_server(scenario.server), card)
+    server = ServerModel(_server(scenario), card)
     uplink = load_uplink(scenario.uplink)
-    compression = load_compression(scenario.compression)
-    choices = _choices(scenario, device, [cut.name for cut in card.cuts], compression.level_names)
+    accuracy = assumed_table(card) if scenario.accuracy == ASSUMED else load_accuracy_table(scenario.accuracy)
+    levels = compression_levels(
+        accuracy, card, scenario.compression_levels, scenario.requests.difficulty == "known"
+    )
+    level_names = tuple(f"level-{z + 1}" for z in range(levels.bytes.shape[1]))
+    choices = _choices(scenario, device, [*levels.cuts, card.cuts[-1].name], level_names)
     cuts = [[cut.name for cut in card.cuts].index(str(name)) for name in choices["cut"]]
-    levels = tuple(compression.level_names.index(str(name)) for name in choices["compression"])
     clocks = _clocks(choices)
 
     energy = scenario.objective.energy
     head = np.stack([_head(device, str(name), clocks, energy)[cuts] for name in choices["mapping"]])
     idle, codec = _waiting(device, clocks, energy)
-    costs = compression.costs(card, levels)
-    send = np.stack(
-        [costs.bytes * 8e-3, costs.encode_ms_ghz, costs.decode_ms, costs.accuracy_lost_points], axis=-1
-    )[cuts]
+    places = np.ix_(
+        [levels.cuts.index(str(name)) for name in choices["cut"][:-1]],
+        [level_names.index(str(name)) for name in choices["compression"]],
+    )
+    send = _send(levels, device.encoder_ms_ghz.value / _reference_encode_ms(accuracy), places)
     reference = head[0, -1, -1, -1, -1]
     # where the profile knows no CPU clock the encoder is charged as at 1 GHz
     cpu_ghz = np.where(clocks[0] > 0.0, clocks[0] / 1000.0, 1.0)
     params = _params(scenario, device, uplink, clocks, reference)
+    _class_params(params[0], levels, scenario)
     params["wait_floor_mw"] = idle[..., 0].min()
     params["slowest_ms"] = head[..., 0].max() + send[..., 1].max() / cpu_ghz.min()
     return CostTables(
@@ -224,21 +240,47 @@ def compile_scenario(scenario: Scenario) -> CostTables:
         params=params,
         choices=choices,
         encoders=(
-            *(tuple(compression.encoder(cut, level) for level in levels) for cut in cuts[:-1]),
-            ("none",) * len(levels),
+            *(tuple(levels.rows[k][z].codec for z in places[1][0]) for k in places[0][:, 0]),
+            ("none",) * send.shape[1],
         ),
         uplink=uplink,
         server=server,
         device=device,
         reference_latency_ms=float(reference[0]),
         reference_energy_mj=float(reference[1]),
-        coefficients={
-            **{f"device.{name}": c for name, c in device.coefficients().items()},
-            **{f"uplink.{name}": c for name, c in uplink.evidence().items()},
-            **{f"server.{name}": c for name, c in server.coefficients().items()},
-            **compression.coefficients(),
-        },
+        coefficients=reached_coefficients(scenario, choices, device, uplink, server, accuracy),
     )
+
+
+def _server(scenario: Scenario) -> ServerProfile:
+    profile = load_server(scenario.server)
+    return profile.model_copy(update={"load": None}) if scenario.server_load == "none" else profile
+
+
+def _send(
+    levels: Levels, encoder_ms_ghz: float, places: tuple[NDArray[np.int64], ...]
+) -> NDArray[np.float64]:
+    """`send` of the tables for the chosen cuts and levels; the last cut sends nothing and costs nothing.
+
+    `encoder_ms_ghz`: time of an encoding on one core of the device at 1 GHz over its time in the table.
+    """
+    parts = (levels.bytes * 8e-3, levels.encode_ms * encoder_ms_ghz, levels.decode_ms)
+    sent = np.concatenate([np.stack(parts, axis=-1), levels.lost_points], axis=-1)[places]
+    return np.concatenate([sent, np.zeros((1, *sent.shape[1:]))])
+
+
+def _reference_encode_ms(accuracy: AccuracyTable) -> float:
+    if accuracy.machine is None:
+        raise ConfigError(f"accuracy table {accuracy.name!r}: machine: is missing, so times mean nothing")
+    return accuracy.machine.reference_encode_ms
+
+
+def _class_params(p: np.void, levels: Levels, scenario: Scenario) -> None:
+    shares = levels.shares
+    if len(shares) > MAX_CLASSES:
+        raise ConfigError(f"{scenario.accuracy}: difficulty: at most {MAX_CLASSES} classes are supported")
+    p["n_classes"] = len(shares)
+    p["class_edge"][: len(shares)] = np.cumsum(shares)
 
 
 def _clocks(choices: dict[str, tuple[str | float, ...]]) -> Clocks:
@@ -276,7 +318,8 @@ def _refuse_energy_nobody_measured(scenario: Scenario, device: DeviceModel) -> N
     if scenario.objective.eta_range[1] > 0.0:
         raise ConfigError(
             f"{scenario.name}: objective.eta: {scenario.objective.eta} {what}; "
-            "set it to 0, or give watts by hand (dvfo profile --idle-watts W --cpu-watts W)"
+            "set it to 0, or give watts by hand (dvfo profile --idle-watts W --cpu-watts W, "
+            "dvfo calibrate csv --idle-mw MW --busy-mw MW)"
         )
     if scenario.battery is not None:
         raise ConfigError(f"{scenario.name}: battery: {what}; leave it out")

@@ -17,7 +17,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from dvfo_env.errors import ConfigError
-from dvfo_env.schema import Evidence, Record, parse_record
+from dvfo_env.schema import Coefficient, Evidence, Record, parse_record
 
 FORMAT: Literal[1] = 1
 _FOLDER = Path(__file__).parent / "tables"
@@ -206,6 +206,20 @@ class AccuracyTable(Record):
                     f"rows.{name}: every row needs {classes} values, one per class of difficulty"
                 )
         return self
+
+    def coefficients(self) -> dict[str, Coefficient]:
+        """The table as labelled coefficients, for the evidence list of a scenario."""
+        what = {"accuracy": "points", "bytes": "bytes", "encode_ms": "ms"}
+        return {
+            f"accuracy.{name}": Coefficient(
+                value=float(len(self.rows.cut)),
+                unit=f"settings, {unit} each",
+                evidence=self.evidence,
+                source=self.source,
+                note=self.note or None,
+            )
+            for name, unit in what.items()
+        }
 
     def all_rows(self) -> tuple[Row, ...]:
         """Every row."""
