@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvfo_env.compiled import inline_kernel
-from dvfo_env.tables import MAX_TRIPS
+from dvfo_env.parameters import MAX_TRIPS
 
 
 class Feature(NamedTuple):

@@ -25,9 +25,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dvfo_env.arrivals import next_request
 from dvfo_env.compiled import inline_kernel, kernel
-from dvfo_env.dynamics import begin_episode, drop_cost, next_request, transfer, wrapped
+from dvfo_env.dynamics import begin_episode
 from dvfo_env.oracle.clairvoyant import best_rate, remainder_floor
+from dvfo_env.serving import drop_cost, transfer, wrapped
 from dvfo_env.simulator import TRAINING_BANK_SEED, stream_of_seed
 from dvfo_env.state import STATE
 from dvfo_env.tables import LOAD, LOST, RATE, RTT, CostTables

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvfo_env.compiled import inline_kernel, kernel
-from dvfo_env.dynamics import capped, outcome, run_head, wrapped
+from dvfo_env.serving import capped, outcome, run_head, wrapped
 from dvfo_env.simulator import Simulator
 from dvfo_env.state import OUTCOME
 from dvfo_env.tables import CPU, CUT, GPU, LEVEL, LOAD, LOST, MAPPING, MEM, RATE, RTT

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dvfo_env.dynamics import outcome
 from dvfo_env.oracle import best_fixed_action, bound_costs, clairvoyant_actions
+from dvfo_env.serving import outcome
 from dvfo_env.simulator import Simulator
 from dvfo_env.state import COST, DROP_COST, OUTCOME
 from dvfo_env.tables import CostTables, compile_scenario
