@@ -258,8 +258,8 @@ def _refuse_energy_nobody_measured(scenario: Scenario, device: DeviceModel) -> N
     if scenario.objective.eta_range[1] > 0.0:
         raise ConfigError(
             f"{scenario.name}: objective.eta: {scenario.objective.eta} {what}; "
-            "set it to 0, or give watts by hand (dvfo profile --idle-watts W --cpu-watts W, "
-            "dvfo calibrate csv --idle-mw MW --busy-mw MW)"
+            "set it to 0, or give watts by hand (dvfo calibrate csv --idle-mw --busy-mw, "
+            "or dvfo profile --idle-watts --cpu-watts for this machine)"
         )
     if scenario.battery is not None:
         raise ConfigError(f"{scenario.name}: battery: {what}; leave it out")
