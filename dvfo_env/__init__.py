@@ -3,16 +3,15 @@
     import gymnasium as gym
     env = gym.make("dvfo_env:DVFO-v0", scenario="default")
 
-Importing this package registers `DVFO-v0` (MultiDiscrete) and `DVFOContinuous-v0` (Box[-1, 1]), each with its
-natively batched twin. Everything else is imported when first used, so that the import itself stays light.
+Where gymnasium is installed, importing this package registers `DVFO-v0` (MultiDiscrete) and
+`DVFOContinuous-v0` (Box[-1, 1]), each with its natively batched twin. Everything else is imported when first
+used, so that the import itself stays light.
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
-
-from gymnasium.envs.registration import register, registry
 
 from dvfo_env.errors import DvfoError
 
@@ -40,6 +39,10 @@ def __getattr__(name: str) -> Any:
 
 
 def _register() -> None:
+    try:
+        from gymnasium.envs.registration import register, registry
+    except ImportError:  # a device that only encodes and decodes needs no gymnasium
+        return
     for env_id, continuous in (("DVFO-v0", False), ("DVFOContinuous-v0", True)):
         if env_id not in registry:
             register(

@@ -35,7 +35,7 @@ class DVFOEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
     (which layers run here, which on a server), the core mapping, the CPU, GPU and memory clocks, and how the
     feature it sends is compressed. Latency and power come from a device profile fitted to measurements,
     bandwidth
-    from an uplink model fitted to traces (or a trace file), accuracy from a compression table.
+    from an uplink model fitted to traces (or a trace file), bytes and accuracy from an accuracy table.
 
     ## Action Space
     `DVFO-v0`: MultiDiscrete with one entry per free part; `DVFOContinuous-v0`: Box[-1, 1], float32, one entry

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvfo_env.compiled import inline_kernel
-from dvfo_env.tables import MAX_TRIPS
+from dvfo_env.parameters import MAX_TRIPS
 
 
 class Feature(NamedTuple):
@@ -55,6 +55,7 @@ FEATURES = (
     Feature("throttled", "share", "0", "1", "share of the trip points that hold a cap"),
     Feature("battery", "share", "0 (empty)", "1 (full or mains)", "energy left"),
     Feature("eta", "1", "0 (latency only)", "1 (energy only)", "weight of energy in the cost"),
+    Feature("difficulty", "class share", "0 (hardest)", "1 (easiest)", "class of the current request"),
 )
 OBSERVATION_SIZE = len(FEATURES)
 
@@ -87,6 +88,7 @@ def observe(s: Any, p: Any, top_cpu: int, top_gpu: int, top_mem: int, row: NDArr
     row[12] = held / max(p.n_trips, 1)
     row[13] = 1.0 if np.isinf(p.battery_mj) else clip_unit(s.battery_mj / p.battery_mj, 0.0)
     row[14] = s.eta
+    row[15] = s.difficulty / max(p.n_classes - 1, 1)
 
 
 def rate_mbps(feature: NDArray[np.floating]) -> NDArray[np.float64]:

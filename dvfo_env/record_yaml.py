@@ -5,15 +5,14 @@ Fields stand in the schema's order; absent and empty ones are left out; short li
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel
 
-from dvfo_env.errors import ConfigError
 from dvfo_env.schema import Record
+from dvfo_env.whole_file import write_whole
 
 SIGNIFICANT_DIGITS = 5
 WIDTH = 110
@@ -34,15 +33,7 @@ def write_record(record: Record, path: Path | str, header: str = "") -> Path:
     Raises:
         ConfigError: the file or its folder cannot be written.
     """
-    target = Path(path)
-    beside = target.with_name(f".{target.name}.new")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(record_yaml(record, header), encoding="utf-8", newline="\n")
-        os.replace(beside, target)
-    except OSError as error:
-        raise ConfigError(f"{target}: cannot be written: {error.strerror}") from None
-    return target
+    return write_whole(path, record_yaml(record, header))
 
 
 def rounded(record: RecordType) -> RecordType:

@@ -1,6 +1,6 @@
 """What a person chooses: one frozen Scenario, read from a YAML file of one screen.
 
-A scenario names its device, workload, uplink, server and compression table (each a shipped name or a file),
+A scenario names its device, workload, uplink, server and accuracy table (each a shipped name or a file),
 says which values of every action part are free, how requests arrive, and what counts as cost. Nothing here
 computes: `tables.compile_scenario` turns a Scenario into numbers.
 """
@@ -49,12 +49,17 @@ class Requests(Record):
     A request that has waited longer than `queue_limit_ms` when the device becomes free is dropped unanswered
     and
     costs as much as an out-of-the-box answer that comes `queue_limit_ms` late and misses its deadline.
+
+    `difficulty`: with `averaged` every request loses the accuracy that images lose on average; with `known`
+    each belongs to a class of difficulty of the accuracy table, loses what images of its class lose, and the
+    agent is told the class, as a perfect predictor of difficulty would tell it.
     """
 
     arrival: Literal["periodic", "poisson"] = "periodic"
     period_ms: PositiveMs
     deadline_ms: PositiveMs
     queue_limit_ms: PositiveMs = 2000.0
+    difficulty: Literal["averaged", "known"] = "averaged"
 
 
 class Objective(Record):
@@ -109,6 +114,10 @@ class Battery(Record):
 class Scenario(Record):
     """One benchmark problem. Every field that is a measure carries its unit in its name.
 
+    `server_load`: `shared` with others, as the server's load process says, or `none`: nobody else uses it.
+    `accuracy`: the table of accuracy, bytes and encoding times, or `assumed` for one derived from other
+    networks (labelled so); `compression_levels`: how many of its Pareto-optimal settings each cut offers.
+
     `offload_timeout_ms`: an answer that is not back this long after sending began never counts; the request
     then
     finishes on the device, with the first mapping and the highest clocks. `link_monitor_ms`: how often the
@@ -125,7 +134,9 @@ class Scenario(Record):
     workload: str
     uplink: str
     server: str
-    compression: str
+    server_load: Literal["shared", "none"] = "shared"
+    accuracy: str
+    compression_levels: Annotated[int, Field(ge=1, le=64)] = 8
     action: ActionAxes = ActionAxes()
     requests: Requests
     objective: Objective = Objective()
@@ -176,7 +187,7 @@ def load_scenario(source: str | Path | Scenario, **changes: Any) -> Scenario:
     scenario = parse_record(data, Scenario, where=str(path))
     local_files = {
         field: str((path.parent / getattr(scenario, field)).resolve())
-        for field in ("device", "workload", "uplink", "server", "compression")
+        for field in ("device", "workload", "uplink", "server", "accuracy")
         if _is_file_name(getattr(scenario, field)) and field not in changes
     }
     return replace(scenario, **{**local_files, **changes})
@@ -196,7 +207,7 @@ def replace(scenario: Scenario, **changes: Any) -> Scenario:
 
 
 def _is_file_name(value: str) -> bool:
-    return "/" in value or value.endswith((".yaml", ".yml", ".csv", ".txt", ".gz", ".up", ".down"))
+    return "/" in value or value.endswith((".yaml", ".yml", ".json", ".csv", ".txt", ".gz", ".up", ".down"))
 
 
 def _scenario_path(source: str | Path) -> Path:

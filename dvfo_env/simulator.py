@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_env.dynamics import mix, reset_batch, step_batch
+from dvfo_env.arrivals import NEXT_EPISODE, mix
+from dvfo_env.dynamics import reset_batch, step_batch
 from dvfo_env.errors import ActionError
 from dvfo_env.observation import OBSERVATION_SIZE
 from dvfo_env.state import ACCURACY_LOST, ENERGY_MJ, LATENCY_MS, OUTCOME, STATE
@@ -78,7 +79,7 @@ class Simulator:
     def next_episode(self) -> NDArray[np.float32]:
         """Begin the episode that follows each current one, as autoreset would; returns observations."""
         with np.errstate(over="ignore"):
-            streams = np.array([mix(s, 3) for s in self.states["stream"]], dtype=np.uint64)
+            streams = np.array([mix(s, NEXT_EPISODE) for s in self.states["stream"]], dtype=np.uint64)
         reset_batch(self.tables.params, self.bank, self.top, self.states, streams, self._batch.observations)
         return self._batch.observations
 

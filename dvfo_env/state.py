@@ -18,6 +18,7 @@ STATE = np.dtype(
         ("temperature_c", "f8"),
         ("battery_mj", "f8"),
         ("eta", "f8"),
+        ("difficulty", "i8"),  # class of the current request, 0 the hardest
         ("heard_ms", "f8"),  # end of the last transfer or time-out; -inf before the first
         ("rate_log2", "f8"),  # log2 Mbit/s of the last transfer
         ("rate_before_log2", "f8"),  # of the one before

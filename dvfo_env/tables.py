@@ -13,12 +13,16 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_env.codecs import load_compression
+from dvfo_env.accuracy import AccuracyTable, assumed_table, load_accuracy_table
+from dvfo_env.accuracy.levels import Levels, compression_levels
+from dvfo_env.choices import action_choices
 from dvfo_env.devices import DeviceModel, load_device
 from dvfo_env.errors import ConfigError
+from dvfo_env.evidence import reached_coefficients
+from dvfo_env.parameters import Clocks, scalar_parameters
 from dvfo_env.scenario import EnergyDefinition, Scenario
 from dvfo_env.schema import Coefficient
-from dvfo_env.servers import ServerModel, load_server
+from dvfo_env.servers import ServerModel, ServerProfile, load_server
 from dvfo_env.uplinks import Uplink, load_uplink
 from dvfo_env.workloads import load_workload
 
@@ -31,68 +35,24 @@ BANK_SAMPLES = 1 << 18
 
 #: Columns of a bank: Mbit/s, round-trip time in ms, server time over the unloaded server's, log2 of the rate.
 RATE, RTT, LOAD, RATE_LOG2 = range(4)
+#: First column of `CostTables.send` with points of accuracy lost, one for each class of difficulty.
+LOST = 3
 FLOOR_LOG2 = -10.0  # log2 Mbit/s that a link which carries nothing is remembered as
 
-MAX_TRIPS = 4
-
-#: CPU, GPU and memory clocks of the action, MHz.
-Clocks = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
-
-PARAMS = np.dtype(
-    [
-        ("latency_weight_per_ms", "f8"),  # multiplied by (1 - eta)
-        ("energy_weight_per_mj", "f8"),  # multiplied by eta
-        ("accuracy_weight_per_point", "f8"),
-        ("deadline_weight", "f8"),
-        ("eta_low", "f8"),
-        ("eta_high", "f8"),
-        ("poisson", "i8"),
-        ("period_ms", "f8"),
-        ("deadline_ms", "f8"),
-        ("queue_limit_ms", "f8"),
-        ("drop_latency_cost", "f8"),  # multiplied by (1 - eta)
-        ("drop_energy_cost", "f8"),  # multiplied by eta
-        ("offload_timeout_ms", "f8"),
-        ("monitor_ms", "f8"),  # infinity where the link is not monitored
-        ("radio_base_mw", "f8"),
-        ("radio_mw_per_mbps", "f8"),
-        ("radio_wait_mw", "f8"),
-        ("answer_ms", "f8"),
-        ("cpu_delay_ms", "f8"),
-        ("gpu_delay_ms", "f8"),
-        ("mem_delay_ms", "f8"),
-        ("cpu_rank", "i8"),  # place of each clock domain among the three by delay
-        ("gpu_rank", "i8"),
-        ("mem_rank", "i8"),
-        ("delay_of_rank_ms", "f8", (3,)),
-        ("thermal", "i8"),
-        ("ambient_c", "f8"),
-        ("start_c", "f8"),
-        ("resistance_c_per_w", "f8"),
-        ("time_constant_ms", "f8"),
-        ("n_trips", "i8"),
-        ("trip_c", "f8", (MAX_TRIPS,)),
-        ("release_c", "f8", (MAX_TRIPS,)),
-        ("trip_is_gpu", "i8", (MAX_TRIPS,)),
-        ("trip_cap_index", "i8", (MAX_TRIPS,)),
-        ("battery_mj", "f8"),  # infinity where there is none
-        ("bank_step_ms", "f8"),
-        ("episode_requests", "i8"),
-        ("wait_floor_mw", "f8"),  # least counted power of waiting over all clocks
-        ("slowest_ms", "f8"),  # slowest head and encoding of all: how far ahead a search has to look
-    ]
-)
+#: What `Scenario.accuracy` says for a table derived from other networks.
+ASSUMED = "assumed"
 
 
 @dataclass(frozen=True)
 class CostTables:
-    """A scenario as dense arrays; shapes use K cuts, U mappings, C, G, M clock points, Z compression levels.
+    """A scenario as dense arrays: K cuts, U mappings, C, G, M clock points, Z compression levels, D classes.
 
     head   float32 [U, K, C, G, M, 3]  latency_ms, counted energy_mj, board energy_mj of the head before each
                                        cut
     idle   float32 [C, G, M, 2]        counted mw, board mw while waiting with these clocks set
     codec  float32 [C, G, M, 2]        the same with one core encoding
-    send   float32 [K, Z, 4]           kilobits sent, encode_ms at 1 GHz, decode_ms, accuracy lost in points
+    send   float32 [K, Z, 3 + D]       kilobits sent, encode_ms at 1 GHz, decode_ms, then (`LOST`) points of
+                                       accuracy lost for each class of difficulty, hardest first
     tail_ms float32 [K]                unloaded server time for what follows each cut
     cpu_ghz float32 [C]                CPU clock
     params PARAMS [1]                  every scalar
@@ -192,25 +152,29 @@ def compile_scenario(scenario: Scenario) -> CostTables:
     card = load_workload(scenario.workload)
     device = DeviceModel(load_device(scenario.device), card)
     _refuse_energy_nobody_measured(scenario, device)
-    server = ServerModel(load_server(scenario.server), card)
+    server = ServerModel(_server(scenario), card)
     uplink = load_uplink(scenario.uplink)
-    compression = load_compression(scenario.compression)
-    choices = _choices(scenario, device, [cut.name for cut in card.cuts], compression.level_names)
+    accuracy = assumed_table(card) if scenario.accuracy == ASSUMED else load_accuracy_table(scenario.accuracy)
+    levels = compression_levels(
+        accuracy, card, scenario.compression_levels, scenario.requests.difficulty == "known"
+    )
+    level_names = tuple(f"level-{z + 1}" for z in range(levels.bytes.shape[1]))
+    choices = action_choices(scenario, device, [*levels.cuts, card.cuts[-1].name], level_names)
     cuts = [[cut.name for cut in card.cuts].index(str(name)) for name in choices["cut"]]
-    levels = tuple(compression.level_names.index(str(name)) for name in choices["compression"])
     clocks = _clocks(choices)
 
     energy = scenario.objective.energy
     head = np.stack([_head(device, str(name), clocks, energy)[cuts] for name in choices["mapping"]])
     idle, codec = _waiting(device, clocks, energy)
-    costs = compression.costs(card, levels)
-    send = np.stack(
-        [costs.bytes * 8e-3, costs.encode_ms_ghz, costs.decode_ms, costs.accuracy_lost_points], axis=-1
-    )[cuts]
+    places = np.ix_(
+        [levels.cuts.index(str(name)) for name in choices["cut"][:-1]],
+        [level_names.index(str(name)) for name in choices["compression"]],
+    )
+    send = _send(levels, device.encoder_ms_ghz.value / _reference_encode_ms(accuracy), places)
     reference = head[0, -1, -1, -1, -1]
     # where the profile knows no CPU clock the encoder is charged as at 1 GHz
     cpu_ghz = np.where(clocks[0] > 0.0, clocks[0] / 1000.0, 1.0)
-    params = _params(scenario, device, uplink, clocks, reference)
+    params = scalar_parameters(scenario, device, uplink, clocks, reference, levels)
     params["wait_floor_mw"] = idle[..., 0].min()
     params["slowest_ms"] = head[..., 0].max() + send[..., 1].max() / cpu_ghz.min()
     return CostTables(
@@ -224,21 +188,39 @@ def compile_scenario(scenario: Scenario) -> CostTables:
         params=params,
         choices=choices,
         encoders=(
-            *(tuple(compression.encoder(cut, level) for level in levels) for cut in cuts[:-1]),
-            ("none",) * len(levels),
+            *(tuple(levels.rows[k][z].codec for z in places[1][0]) for k in places[0][:, 0]),
+            ("none",) * send.shape[1],
         ),
         uplink=uplink,
         server=server,
         device=device,
         reference_latency_ms=float(reference[0]),
         reference_energy_mj=float(reference[1]),
-        coefficients={
-            **{f"device.{name}": c for name, c in device.coefficients().items()},
-            **{f"uplink.{name}": c for name, c in uplink.evidence().items()},
-            **{f"server.{name}": c for name, c in server.coefficients().items()},
-            **compression.coefficients(),
-        },
+        coefficients=reached_coefficients(scenario, choices, device, uplink, server, accuracy),
     )
+
+
+def _server(scenario: Scenario) -> ServerProfile:
+    profile = load_server(scenario.server)
+    return profile.model_copy(update={"load": None}) if scenario.server_load == "none" else profile
+
+
+def _send(
+    levels: Levels, encoder_ms_ghz: float, places: tuple[NDArray[np.int64], ...]
+) -> NDArray[np.float64]:
+    """`send` of the tables for the chosen cuts and levels; the last cut sends nothing and costs nothing.
+
+    `encoder_ms_ghz`: time of an encoding on one core of the device at 1 GHz over its time in the table.
+    """
+    parts = (levels.bytes * 8e-3, levels.encode_ms * encoder_ms_ghz, levels.decode_ms)
+    sent = np.concatenate([np.stack(parts, axis=-1), levels.lost_points], axis=-1)[places]
+    return np.concatenate([sent, np.zeros((1, *sent.shape[1:]))])
+
+
+def _reference_encode_ms(accuracy: AccuracyTable) -> float:
+    if accuracy.machine is None:
+        raise ConfigError(f"accuracy table {accuracy.name!r}: machine: is missing, so times mean nothing")
+    return accuracy.machine.reference_encode_ms
 
 
 def _clocks(choices: dict[str, tuple[str | float, ...]]) -> Clocks:
@@ -276,114 +258,8 @@ def _refuse_energy_nobody_measured(scenario: Scenario, device: DeviceModel) -> N
     if scenario.objective.eta_range[1] > 0.0:
         raise ConfigError(
             f"{scenario.name}: objective.eta: {scenario.objective.eta} {what}; "
-            "set it to 0, or give watts by hand (dvfo profile --idle-watts W --cpu-watts W)"
+            "set it to 0, or give watts by hand (dvfo calibrate csv --idle-mw --busy-mw, "
+            "or dvfo profile --idle-watts --cpu-watts for this machine)"
         )
     if scenario.battery is not None:
         raise ConfigError(f"{scenario.name}: battery: {what}; leave it out")
-
-
-def _choices(
-    scenario: Scenario, device: DeviceModel, cut_names: list[str], level_names: tuple[str, ...]
-) -> dict[str, tuple[str | float, ...]]:
-    axes = scenario.action
-    legal: dict[str, tuple[str | float, ...]] = {
-        "cut": tuple(cut_names),
-        "mapping": device.mappings,
-        "cpu_mhz": device.cpu_mhz,
-        "gpu_mhz": device.gpu_mhz,
-        "mem_mhz": device.mem_mhz,
-        "compression": level_names,
-    }
-    wanted = {
-        "cut": axes.cuts,
-        "mapping": axes.mappings,
-        "cpu_mhz": axes.cpu_mhz,
-        "gpu_mhz": axes.gpu_mhz,
-        "mem_mhz": axes.mem_mhz,
-        "compression": axes.compression,
-    }
-    choices: dict[str, tuple[str | float, ...]] = {}
-    for part, values in wanted.items():
-        if values == "all":
-            choices[part] = legal[part]
-            continue
-        field = {"cut": "cuts", "mapping": "mappings"}.get(part, part)
-        for value in values:
-            if part == "mapping":
-                device.validate_mapping(str(value))
-            elif value not in legal[part]:
-                known = ", ".join(str(v) for v in legal[part])
-                raise ConfigError(f"{scenario.name}: action.{field}: {value!r} is not one of: {known}")
-        choices[part] = tuple(values) if part == "mapping" else tuple(v for v in legal[part] if v in values)
-    if choices["cut"][-1] != cut_names[-1]:
-        raise ConfigError(
-            f"{scenario.name}: action.cuts: must include {cut_names[-1]!r} (everything local): "
-            "it is what a timed-out request falls back on"
-        )
-    return choices
-
-
-def _params(
-    scenario: Scenario,
-    device: DeviceModel,
-    uplink: Uplink,
-    clocks: Clocks,
-    reference: NDArray[np.float64],
-) -> NDArray[np.void]:
-    objective, requests = scenario.objective, scenario.requests
-    params = np.zeros(1, dtype=PARAMS)
-    p = params[0]
-    latency_ms, energy_mj = float(reference[0]), float(reference[1])
-    if objective.cost == "dvfo":
-        # eta*E + (1-eta)*P_max*L over P_max*L_ref: P_max is the power of the out-of-the-box run [mW = mJ/s]
-        energy_mj = float(reference[2])
-    p["latency_weight_per_ms"] = 1.0 / latency_ms
-    p["energy_weight_per_mj"] = 1.0 / energy_mj if energy_mj > 0.0 else 0.0  # latency only: eta is 0
-    p["accuracy_weight_per_point"] = objective.accuracy_weight_per_point
-    p["deadline_weight"] = objective.deadline_weight
-    p["eta_low"], p["eta_high"] = objective.eta_range
-    p["poisson"] = requests.arrival == "poisson"
-    p["period_ms"] = requests.period_ms
-    p["deadline_ms"] = requests.deadline_ms
-    p["queue_limit_ms"] = requests.queue_limit_ms
-    p["drop_latency_cost"] = requests.queue_limit_ms / latency_ms
-    p["drop_energy_cost"] = 1.0
-    p["offload_timeout_ms"] = scenario.offload_timeout_ms
-    p["monitor_ms"] = np.inf if scenario.link_monitor_ms is None else scenario.link_monitor_ms
-    p["radio_base_mw"] = uplink.radio.transmit_base_mw.value
-    p["radio_mw_per_mbps"] = uplink.radio.transmit_mw_per_mbps.value
-    p["radio_wait_mw"] = uplink.radio.receive_base_mw.value
-    p["answer_ms"] = device.card.answer_bytes * 8e-3 / uplink.downlink_mbps
-    p["cpu_delay_ms"], p["gpu_delay_ms"], p["mem_delay_ms"] = device.effect_delay_ms
-    by_delay = np.argsort(device.effect_delay_ms, kind="stable")
-    p["cpu_rank"], p["gpu_rank"], p["mem_rank"] = np.argsort(by_delay)
-    p["delay_of_rank_ms"] = np.array(device.effect_delay_ms)[by_delay]
-    p["battery_mj"] = scenario.battery.capacity_mj if scenario.battery else np.inf
-    p["bank_step_ms"] = uplink.step_ms
-    p["episode_requests"] = scenario.episode_requests
-    _thermal_params(p, scenario, device, clocks)
-    return params
-
-
-def _thermal_params(p: np.void, scenario: Scenario, device: DeviceModel, clocks: Clocks) -> None:
-    law = device.profile.thermal
-    if law is None:
-        p["thermal"] = False
-        p["start_c"] = p["ambient_c"] = scenario.thermal.ambient_c or 25.0
-        p["time_constant_ms"] = 1.0
-        return
-    ambient = law.ambient_c.value if scenario.thermal.ambient_c is None else scenario.thermal.ambient_c
-    p["thermal"] = scenario.thermal.enabled
-    p["ambient_c"] = ambient
-    p["start_c"] = max(law.start_c, ambient)
-    p["resistance_c_per_w"] = law.resistance_c_per_w.value
-    p["time_constant_ms"] = law.time_constant_s.value * 1000.0
-    if len(law.trips) > MAX_TRIPS:
-        raise ConfigError(f"{device.profile.name}: thermal.trips: at most {MAX_TRIPS} are supported")
-    p["n_trips"] = len(law.trips)
-    for i, trip in enumerate(law.trips):
-        axis = clocks[1] if trip.domain == "gpu" else clocks[0]
-        p["trip_c"][i] = trip.temperature_c
-        p["release_c"][i] = trip.release_c
-        p["trip_is_gpu"][i] = trip.domain == "gpu"
-        p["trip_cap_index"][i] = max(int(np.searchsorted(axis, trip.max_mhz, side="right")) - 1, 0)

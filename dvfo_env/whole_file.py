@@ -34,3 +34,19 @@ def whole_file(path: Path | str) -> Iterator[Path]:
                 beside.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def write_whole(path: Path | str, text: str) -> Path:
+    """Write text (UTF-8, lines ended by a line feed) wholly or not at all, making the folder.
+
+    Raises:
+        ConfigError: the file or its folder cannot be written.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{target.parent}: cannot be made: {error.strerror or error}") from None
+    with whole_file(target) as beside:
+        beside.write_text(text, encoding="utf-8", newline="\n")
+    return target

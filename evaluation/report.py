@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dvfo_env.errors import ResultsError
+from dvfo_env.evidence import assumed, assumed_line
 from dvfo_env.tables import CostTables
 from dvfo_evaluation.arena import Arena, verdict
 from dvfo_evaluation.measures import Row
@@ -105,17 +106,15 @@ def evidence(tables: CostTables) -> dict[str, Any]:
     counts = Counter(coefficient.evidence for coefficient in tables.coefficients.values())
     total = max(sum(counts.values()), 1)
     kinds = [(kind, counts[kind], counts[kind] / total) for kind in ("measured", "fitted", "assumed")]
-    assumed = [
+    listed = [
         (name, f"{c.value:g} {c.unit}", c.note or c.source)
-        for name, c in tables.coefficients.items()
-        if c.evidence == "assumed"
+        for name, c in assumed(tables.coefficients).items()
     ]
-    compression = tables.coefficients.get("compression.table")
     return {
         "kinds": kinds,
         "total": total,
-        "assumed": assumed,
-        "compression_assumed": compression is not None and compression.evidence == "assumed",
+        "assumed": listed,
+        "in_words": assumed_line(tables.coefficients),
     }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dvfo_agents.baselines.cache import recall, remember, tables_digest
+from dvfo_env.evidence import assumed
 from dvfo_env.scenario import Scenario, load_scenario
 from dvfo_env.tables import CostTables, compile_scenario
 from dvfo_evaluation.arena import evaluate_scenario
@@ -25,7 +26,8 @@ class ScenarioRow:
 
     headroom is (J_fixed - J_bound) / J_fixed; measured_share the share of coefficients that are measured or
     fitted to measurements, evidence their numbers by kind; baselines maps names to (cost per request,
-    score), the score None where there is nothing to gain. joint_actions is the size of the joint action.
+    score), the score None where there is nothing to gain; assumed names the coefficients that nobody
+    measured. joint_actions is the size of the joint action.
     """
 
     name: str
@@ -36,6 +38,7 @@ class ScenarioRow:
     joint_actions: int
     headroom: Interval
     measured_share: float
+    assumed: tuple[str, ...]
     evidence: dict[str, int]
     baselines: dict[str, dict[str, float | None]]
 
@@ -59,8 +62,7 @@ def survey(
 
 def measured_share(tables: CostTables) -> float:
     """Share of a scenario's coefficients that are measured or fitted to measurements, not assumed."""
-    assumed = sum(c.evidence == "assumed" for c in tables.coefficients.values())
-    return 1.0 - assumed / max(len(tables.coefficients), 1)
+    return 1.0 - len(assumed(tables.coefficients)) / max(len(tables.coefficients), 1)
 
 
 def _row(name: str | Path | Scenario, seeds: int, progress: Callable[[str], None]) -> ScenarioRow:
@@ -88,6 +90,7 @@ def _row(name: str | Path | Scenario, seeds: int, progress: Callable[[str], None
         joint_actions=tables.joint_actions,
         headroom=Interval(*scores["headroom"]),
         measured_share=measured_share(tables),
+        assumed=tuple(assumed(tables.coefficients)),
         evidence={kind: counts[kind] for kind in ("measured", "fitted", "assumed")},
         baselines=scores["baselines"],
     )

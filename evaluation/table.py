@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from dvfo_env.evidence import assumed_line
 from dvfo_evaluation.arena import Arena, verdict
 from dvfo_evaluation.measures import Row
 from dvfo_evaluation.statistics import Interval
@@ -46,6 +47,7 @@ def _notes(arena: Arena) -> list[str]:
         f"[bold]{verdict(arena)}[/bold]",
         f"Headroom {100 * room.mean:.1f} % [{100 * room.low:.1f}, {100 * room.high:.1f}]: "
         "what adapting can gain at all over the best fixed action.",
+        assumed_line(arena.tables.coefficients),
         f"{len(arena.bound)} held-out episodes; brackets are 95 % intervals; "
         "ms and mJ per request; saved: energy against the governor.",
     ]

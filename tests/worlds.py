@@ -7,7 +7,25 @@ from typing import Any
 
 import yaml
 
+from dvfo_env.accuracy import AccuracyTable, write_accuracy_table
+from dvfo_env.accuracy.table import Difficulty, Machine, Row, columns_of
 from dvfo_env.scenario import Scenario, load_scenario
+from dvfo_env.workloads import load_workload
+
+#: Toy encoders: bits sent and nanoseconds of encoding per element, points lost at the input and at the end.
+FEATURE_LEVELS = {
+    "fp32": (32.0, 1.0, 0.0, 0.0),
+    "fp16": (16.0, 2.0, 0.01, 0.01),
+    "int8": (7.0, 12.0, 0.5, 0.1),
+    "int8-half": (3.5, 8.0, 8.0, 2.5),
+    "int4-half": (1.5, 7.0, 12.0, 4.0),
+    "int4-quarter": (0.7, 5.0, 20.0, 6.0),
+}
+INPUT_LEVELS = {
+    "raw": (8.0, 0.5, 0.0, 0.0),
+    "jpeg-q95": (1.276, 25.0, 5.5, 5.5),
+    "jpeg-q75": (0.553, 22.0, 14.0, 14.0),
+}
 
 
 def coefficient(value: float, unit: str = "toy") -> dict[str, Any]:
@@ -106,6 +124,40 @@ def device(
     }
 
 
+def accuracy_table(folder: Path, workload: str = "inception-v4") -> Path:
+    """A toy accuracy table of a shipped network, with two classes of difficulty."""
+    card = load_workload(workload)
+    rows = []
+    for index, cut in enumerate(card.cuts[:-1]):
+        depth = float(card.depth[index])
+        for name, (bits, ns, first, last) in (INPUT_LEVELS if index == 0 else FEATURE_LEVELS).items():
+            lost = first + depth * (last - first)
+            size, agreement = cut.elements * bits / 8.0, 1.0 - lost / 100.0
+            rows.append(
+                Row(
+                    cut=cut.name, codec=name, ranking="", keep=1.0, bits=8, coder="none", exit=0,
+                    task="classify",
+                    bytes_mean=size, bytes_p95=size, encode_ms=cut.elements * ns * 1e-6,
+                    decode_ms=cut.elements * 1e-6, accuracy=0.8 * agreement, accuracy_low=0.0,
+                    accuracy_high=1.0, agreement=agreement, agreement_low=0.0, agreement_high=1.0,
+                    lost_points=lost, lost_low=0.0, lost_high=100.0,
+                    lost_by_class=(2.5 * lost, 0.5 * lost), disagreed_by_class=(2.5 * lost, 0.5 * lost),
+                )
+            )  # fmt: skip
+    table = AccuracyTable(
+        name="toy",
+        title="toy",
+        workload=workload,
+        evidence="assumed",
+        source="toy of the test suite",
+        charges="accuracy",
+        machine=Machine(cpu="toy", software="toy", reference_encode_ms=1.0),
+        difficulty=Difficulty(edges=(0.7,), shares=(0.25, 0.75)),
+        rows=columns_of(rows),
+    )
+    return write_accuracy_table(table, folder / f"toy-accuracy-{workload}.json")
+
+
 def scenario(folder: Path, device_data: dict[str, Any] | None = None, **changes: Any) -> Scenario:
     """A toy scenario whose device file lies in `folder`; `changes` replace top-level fields."""
     path = folder / "toy-device.yaml"
@@ -117,7 +169,8 @@ def scenario(folder: Path, device_data: dict[str, Any] | None = None, **changes:
         "workload": "inception-v4",
         "uplink": "lte-driving",
         "server": "edge-gpu",
-        "compression": "assumed-v1",
+        "accuracy": str(accuracy_table(folder, changes.get("workload", "inception-v4"))),
+        "compression_levels": len(FEATURE_LEVELS),
         "requests": {"period_ms": 120.0, "deadline_ms": 100.0, "queue_limit_ms": 600.0},
         "episode_requests": 32,
     }

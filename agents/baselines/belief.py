@@ -32,6 +32,7 @@ _COLUMN = {
         "throttled",
         "battery",
         "eta",
+        "difficulty",
     )
 }
 _LOW_LOG2, _HIGH_LOG2, _STEP_LOG2 = -4.0, 10.0, 0.25  # range of the rate features
@@ -61,6 +62,8 @@ def states_of(tables: CostTables, observations: NDArray[np.float32]) -> NDArray[
     states = np.zeros(len(observations), dtype=STATE)
     states["now_ms"] = observations[:, _COLUMN["waiting"]].astype(np.float64) * p["queue_limit_ms"]
     states["eta"] = np.clip(observations[:, _COLUMN["eta"]], p["eta_low"], p["eta_high"])
+    easiest = max(int(p["n_classes"]) - 1, 0)
+    states["difficulty"] = np.rint(observations[:, _COLUMN["difficulty"]] * easiest)
     for field, feature, part in (
         ("cpu", "cpu_clock", CPU),
         ("gpu", "gpu_clock", GPU),

@@ -50,7 +50,7 @@ def code_digest() -> str:
     ones.
     """
     core, here = Path(dvfo_env.__file__).parent, Path(__file__).parent
-    names = ("dynamics.py", "state.py", "observation.py", "simulator.py")
+    names = ("arrivals.py", "dynamics.py", "serving.py", "state.py", "observation.py", "simulator.py")
     digest = hashlib.sha256()
     files = [core / name for name in names]
     for file in (*files, *sorted((core / "oracle").glob("*.py")), *sorted(here.glob("*.py"))):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dvfo_env.compiled import kernel
-from dvfo_env.dynamics import capped, outcome
+from dvfo_env.serving import capped, outcome
 from dvfo_env.state import (
     ACCURACY_LOST,
     ENERGY,

@@ -1,7 +1,7 @@
 """Exact search over the joint action for the least expected cost in a handful of possible worlds.
 
 A world is a constant (rate, round-trip time, server factor). What an action costs in a world is asked of
-`dvfo_env.dynamics.outcome`, the step's own physics; only the search is here. It is exact:
+`dvfo_env.serving.outcome`, the step's own physics; only the search is here. It is exact:
 
 * For the worlds at hand, the time and energy that follow a head depend on the clocks through waiting power,
   encoder power and CPU clock alone, so `outcome` is asked once per (cut, level, world) and its breakdown
@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from dvfo_agents.baselines.expectation import COST_APART, HOLD_MS, HOLDS, expected_cost, penalties, remainder
 from dvfo_env.compiled import inline_kernel, kernel
-from dvfo_env.dynamics import capped, run_head
 from dvfo_env.oracle.clairvoyant import remainder_floor
+from dvfo_env.serving import capped, run_head
 from dvfo_env.state import OUTCOME
 from dvfo_env.tables import CPU, CUT, GPU, LEVEL, MAPPING, MEM, RATE, CostTables
 

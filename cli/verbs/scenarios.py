@@ -65,7 +65,11 @@ def _table(rows: list[ScenarioRow]) -> None:
         ],
     )
     print_note("headroom: cost that the best fixed action pays above the bound, as a share of its cost")
-    print_note("measured: share of the coefficients that are measured or fitted to measurements, not assumed")
+    print_note(
+        "measured: share of the coefficients that the scenario reaches and somebody measured or fitted"
+    )
+    whole = [row.name for row in rows if not row.assumed]
+    print_note(f"fully measured: {', '.join(whole) or 'none of these'}")
     print_note("agents: score on held-out episodes; 0 is the best fixed action, 1 the bound")
 
 
@@ -80,7 +84,9 @@ def _one(row: ScenarioRow) -> None:
     room = row.headroom
     print_note(f"headroom {room.mean:.1%} (95 % interval {room.low:.1%} to {room.high:.1%})")
     evidence = ", ".join(f"{number} {kind}" for kind, number in row.evidence.items())
-    print_note(f"{row.measured_share:.0%} of its coefficients measured or fitted ({evidence})")
+    print_note(f"{row.measured_share:.0%} of the coefficients it reaches measured or fitted ({evidence})")
+    if row.assumed:
+        print_note(f"assumed: {', '.join(row.assumed)}")
     baselines = sorted(row.baselines.items(), key=lambda item: item[1]["cost"] or 0.0)
     print_table(
         ("baseline", "cost", "score"), [(name, told["cost"], told["score"]) for name, told in baselines]

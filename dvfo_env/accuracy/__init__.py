@@ -4,6 +4,7 @@ The tables (`table`, `levels`, `assumed`) are all that the environment reads, an
 alone; `datasets`, `models`, `importance` and `measuring` make them, with torch.
 """
 
+from dvfo_env.accuracy.assumed import assumed_table
 from dvfo_env.accuracy.table import (
     AccuracyTable,
     list_accuracy_tables,
@@ -14,6 +15,7 @@ from dvfo_env.accuracy.table import (
 
 __all__ = [
     "AccuracyTable",
+    "assumed_table",
     "list_accuracy_tables",
     "list_user_accuracy_tables",
     "load_accuracy_table",

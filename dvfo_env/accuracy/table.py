@@ -17,7 +17,8 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from dvfo_env.errors import ConfigError
-from dvfo_env.schema import Evidence, Record, parse_record
+from dvfo_env.schema import Coefficient, Evidence, Record, parse_record
+from dvfo_env.whole_file import write_whole
 
 FORMAT: Literal[1] = 1
 _FOLDER = Path(__file__).parent / "tables"
@@ -207,6 +208,20 @@ class AccuracyTable(Record):
                 )
         return self
 
+    def coefficients(self) -> dict[str, Coefficient]:
+        """The table as labelled coefficients, for the evidence list of a scenario."""
+        what = {"accuracy": "points", "bytes": "bytes", "encode_ms": "ms"}
+        return {
+            f"accuracy.{name}": Coefficient(
+                value=float(len(self.rows.cut)),
+                unit=f"settings, {unit} each",
+                evidence=self.evidence,
+                source=self.source,
+                note=self.note or None,
+            )
+            for name, unit in what.items()
+        }
+
     def all_rows(self) -> tuple[Row, ...]:
         """Every row."""
         columns = (getattr(self.rows, name) for name in Row._fields)
@@ -275,18 +290,8 @@ def write_accuracy_table(table: AccuracyTable, path: Path | str) -> Path:
     Raises:
         ConfigError: the file or its folder cannot be written.
     """
-    target = Path(path)
-    beside = target.with_name(f".{target.name}.new")
     data = table.model_dump(mode="json", exclude_none=True)
     rows = data.pop("rows")
     head = json.dumps(data, indent=1, ensure_ascii=False)
     columns = ",\n  ".join(f"{json.dumps(name)}: {json.dumps(values)}" for name, values in rows.items())
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(
-            f'{head[:-2]},\n "rows": {{\n  {columns}\n }}\n}}\n', encoding="utf-8", newline="\n"
-        )
-        os.replace(beside, target)
-    except OSError as error:
-        raise ConfigError(f"{target}: cannot be written: {error.strerror}") from None
-    return target
+    return write_whole(path, f'{head[:-2]},\n "rows": {{\n  {columns}\n }}\n}}\n')

@@ -7,13 +7,6 @@ from dvfo_env.codecs.features import FeatureCodec, decode
 from dvfo_env.codecs.images import IMAGE_CODECS, LOSSLESS_IMAGE_CODECS, ImageCodec
 from dvfo_env.codecs.quantiser import indices
 from dvfo_env.codecs.settings import BITS, CODERS, QUANTISED_BITS, FeatureSetting, kept_channels
-from dvfo_env.codecs.table import (
-    CompressionTable,
-    Level,
-    LevelCosts,
-    list_compression_tables,
-    load_compression,
-)
 
 __all__ = [
     "BITS",
@@ -23,17 +16,12 @@ __all__ = [
     "QUANTISED_BITS",
     "BottleneckCodec",
     "ChannelCalibration",
-    "CompressionTable",
     "FeatureCodec",
     "FeatureSetting",
     "ImageCodec",
-    "Level",
-    "LevelCosts",
     "decode",
     "indices",
     "kept_channels",
-    "list_compression_tables",
     "load_calibrations",
-    "load_compression",
     "save_calibrations",
 ]

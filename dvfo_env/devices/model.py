@@ -12,14 +12,24 @@ from dvfo_env.devices.power import PowerModel
 from dvfo_env.devices.profile import DeviceProfile, EnergyDefinition, Mapping
 from dvfo_env.devices.provenance import coefficients_of
 from dvfo_env.errors import ConfigError
+from dvfo_env.schema import Coefficient
 
 if TYPE_CHECKING:
-    from dvfo_env.schema import Coefficient
     from dvfo_env.workloads import WorkloadCard
 
 Array = NDArray[np.float64]
 BYTES_PER_ELEMENT = 4.0
 """Tensors handed between processors are 32-bit floats."""
+
+UNKNOWN_ENCODER = Coefficient(
+    value=1.5,
+    unit="ms*GHz",
+    evidence="assumed",
+    source="no measurement: dvfo bench codec on the device prints it",
+    range=(0.3, 6.0),
+    note="between a fast laptop core and a slow in-order one",
+)
+"""Reference encoding on a device whose profile does not say how long it takes."""
 
 
 class DeviceModel:
@@ -142,6 +152,11 @@ class DeviceModel:
         """
         grid = self._grid(cpu_mhz, gpu_mhz, mem_mhz)
         return self._power.idle_mw(grid, energy) + self._power.one_core_mw(grid, energy)
+
+    @property
+    def encoder_ms_ghz(self) -> Coefficient:
+        """Time of the reference encoding on one core at 1 GHz; assumed where the profile does not say."""
+        return self.profile.encoder_ms_ghz or UNKNOWN_ENCODER
 
     def coefficients(self) -> dict[str, Coefficient]:
         """Every coefficient that this workload uses, by dotted name as in the profile file."""

@@ -275,9 +275,11 @@ class DeviceProfile(Record):
     `latency[workload][mapping]` is a law or a layer table. `copies` holds the cost of handing a tensor over,
     keyed `cluster>cluster`, else `kind>kind` (for example `big>gpu`, `cpu>gpu`). `out_of_the_box` is the
     mapping that the device uses untouched; it comes first wherever mappings are listed. Where `power` is
-    absent nobody measured it: the profile is latency only and answers no question about energy. `supporting`
-    holds fits to measurements of this device that give no law of the profile by themselves (another runtime,
-    another batch, another setting) but stand behind its form or its assumed coefficients, by name.
+    absent nobody measured it: the profile is latency only and answers no question about energy.
+    `encoder_ms_ghz` is the time of the reference encoding (`codecs.reference`) on one core of the
+    out-of-the-box mapping's cluster, times its clock in GHz (times 1 where no CPU clock is known).
+    `supporting` holds fits to measurements of this device that give no law of the profile by themselves
+    (another runtime, another batch, another setting) but stand behind its form or its assumed coefficients.
     """
 
     name: str
@@ -294,6 +296,7 @@ class DeviceProfile(Record):
     copies: dict[str, CopyCost] = Field(default_factory=dict)
     power: PowerLaw | None = None
     thermal: ThermalLaw | None = None
+    encoder_ms_ghz: Coefficient | None = None
     supporting: dict[str, Fit] = Field(default_factory=dict)
 
     @model_validator(mode="after")

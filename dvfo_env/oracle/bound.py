@@ -25,12 +25,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dvfo_env.arrivals import next_request
 from dvfo_env.compiled import inline_kernel, kernel
-from dvfo_env.dynamics import begin_episode, drop_cost, gap_ms, transfer, wrapped
+from dvfo_env.dynamics import begin_episode
 from dvfo_env.oracle.clairvoyant import best_rate, remainder_floor
+from dvfo_env.serving import drop_cost, transfer, wrapped
 from dvfo_env.simulator import TRAINING_BANK_SEED, stream_of_seed
 from dvfo_env.state import STATE
-from dvfo_env.tables import LOAD, RATE, RTT, CostTables
+from dvfo_env.tables import LOAD, LOST, RATE, RTT, CostTables
 
 
 @inline_kernel()  # type: ignore[untyped-decorator]
@@ -144,7 +146,7 @@ def request_bound(
                             cost = (
                                 begun
                                 + latency_weight * (encode_ms + away_ms)
-                                + p.accuracy_weight_per_point * send[cut, z, 3]
+                                + p.accuracy_weight_per_point * send[cut, z, LOST + s.difficulty]
                                 + energy_weight * 1e-3 * (
                                     encode_ms * codec[c, g, m, 0]
                                     + away_ms * (wait_mw + p.radio_wait_mw)
@@ -223,8 +225,7 @@ def _bound_episodes(
                 fastest_ms,
                 floors,
             )
-            s.arrival_ms += gap_ms(s.stream, s.request, p)
-            s.request += 1
+            next_request(s, p)
 
 
 def bound_costs(

@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvfo_env.compiled import inline_kernel, kernel
-from dvfo_env.dynamics import capped, outcome, run_head, wrapped
+from dvfo_env.serving import capped, outcome, run_head, wrapped
 from dvfo_env.simulator import Simulator
 from dvfo_env.state import OUTCOME
-from dvfo_env.tables import CPU, CUT, GPU, LEVEL, LOAD, MAPPING, MEM, RATE, RTT
+from dvfo_env.tables import CPU, CUT, GPU, LEVEL, LOAD, LOST, MAPPING, MEM, RATE, RTT
 
 _SLACK = 1e-9  # costs are float64; a tie broken either way costs the same
 
@@ -71,7 +71,7 @@ def remainder_floor(
                     + energy_weight * (wait_mw * (encode_ms + send_ms + away_ms))
                     + energy_weight * (p.radio_base_mw * send_ms + p.radio_mw_per_mbps * send[cut, level, 0])
                     + energy_weight * p.radio_wait_mw * away_ms
-                    + p.accuracy_weight_per_point * send[cut, level, 3],
+                    + p.accuracy_weight_per_point * send[cut, level, LOST + s.difficulty],
                 )
             out[cut, level] = floor
 

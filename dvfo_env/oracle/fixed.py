@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvfo_env.compiled import kernel
-from dvfo_env.dynamics import advance, begin_episode, outcome
+from dvfo_env.dynamics import advance, begin_episode
 from dvfo_env.oracle.bound import bound_costs
+from dvfo_env.serving import outcome
 from dvfo_env.simulator import TRAINING_BANK_SEED, stream_of_seed
 from dvfo_env.state import DROP_COST, DROPPED, OUTCOME, STATE
 from dvfo_env.tables import CPU, CUT, GPU, LEVEL, MAPPING, MEM, CostTables

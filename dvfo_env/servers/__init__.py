@@ -5,10 +5,11 @@ ServerModel     a profile and a workload card made into numbers: `tail_ms`, `loa
 """
 
 from dvfo_env.servers.model import ServerModel, WorkloadFlops
-from dvfo_env.servers.profile import LoadProcess, ServerProfile, list_servers, load_server
+from dvfo_env.servers.profile import LoadProcess, MeasuredTails, ServerProfile, list_servers, load_server
 
 __all__ = [
     "LoadProcess",
+    "MeasuredTails",
     "ServerModel",
     "ServerProfile",
     "WorkloadFlops",

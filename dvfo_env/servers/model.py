@@ -11,7 +11,7 @@ from scipy.signal import lfilter
 
 from dvfo_env.errors import ConfigError
 from dvfo_env.schema import Coefficient
-from dvfo_env.servers.profile import ServerProfile
+from dvfo_env.servers.profile import MeasuredTails, ServerProfile
 
 
 class WorkloadFlops(Protocol):
@@ -25,6 +25,11 @@ class WorkloadFlops(Protocol):
     @property
     def flops(self) -> NDArray[np.float64]:
         """[segments] floating-point operations, two per multiply-accumulate."""
+        ...
+
+    @property
+    def cut_names(self) -> tuple[str, ...]:
+        """[segments + 1] names of the cuts."""
         ...
 
 
@@ -41,6 +46,7 @@ class ServerModel:
     def __init__(self, profile: ServerProfile, card: WorkloadFlops) -> None:
         self.profile = profile
         self.workload = card.name
+        self._cuts = card.cut_names
         self._flops = np.asarray(card.flops, dtype=np.float64)
         if (
             self._flops.ndim != 1
@@ -74,13 +80,28 @@ class ServerModel:
     def tail_ms(self) -> NDArray[np.float64]:
         """Time of everything after each cut on an unloaded server, ms; shape (cuts,), never rising, last 0.
 
-        A tail takes the whole-network time times (its share of the FLOPs) ^ tail_share; nobody measured it
-        per layer, so tail_share is assumed to be 1.
+        Tails that were measured one by one are taken as they are. Else a tail takes the whole-network time
+        times (its share of the FLOPs) ^ tail_share; nobody measured that per layer, so tail_share is assumed
+        to be 1.
         """
+        measured = self.profile.tails.get(self.workload)
+        if measured is not None:
+            return self._measured(measured)
         after = np.concatenate([np.cumsum(self._flops[::-1])[::-1], [0.0]])
         tail = self.network_ms.value * (after / after[0]) ** self.profile.tail_share.value
         tail.flags.writeable = False
         return np.asarray(tail, dtype=np.float64)
+
+    def _measured(self, table: MeasuredTails) -> NDArray[np.float64]:
+        missing = [name for name in self._cuts[:-1] if name not in table.tail_ms]
+        if missing:
+            raise ConfigError(
+                f"{self.profile.name}: tails.{self.workload}: has no time after cut {missing[0]!r}"
+            )
+        tail = np.array([*(table.tail_ms[name] for name in self._cuts[:-1]), 0.0])
+        tail = np.maximum.accumulate(tail[::-1])[::-1].copy()  # more to do never takes less
+        tail.flags.writeable = False
+        return tail
 
     def load_bank(self, samples: int, step_ms: float, seed: int) -> NDArray[np.float32]:
         """Load factors over wall time, one every `step_ms`: multiply a tail time by the factor of its moment.
@@ -99,6 +120,8 @@ class ServerModel:
         if not (np.isfinite(step_ms) and step_ms > 0.0):
             raise ConfigError(f"load_bank: step_ms: {step_ms} must be above 0")
         load = self.profile.load
+        if load is None:
+            return np.ones(samples, dtype=np.float32)
         excess, sigma = load.mean_factor.value - 1.0, load.log_std.value
         if excess == 0.0:
             return np.ones(samples, dtype=np.float32)
@@ -112,5 +135,12 @@ class ServerModel:
     def coefficients(self) -> dict[str, Coefficient]:
         """The numbers this workload uses on this server, by name, with source and evidence."""
         profile = self.profile.coefficients()
-        shared = {name: value for name, value in profile.items() if name.startswith(("load.", "tail_share"))}
-        return {f"network_ms.{self.workload}": self.network_ms, **shared}
+        load = {name: value for name, value in profile.items() if name.startswith("load.")}
+        measured = f"tails.{self.workload}"
+        if measured in profile:
+            return {measured: profile[measured], **load}
+        return {
+            f"network_ms.{self.workload}": self.network_ms,
+            "tail_share": self.profile.tail_share,
+            **load,
+        }

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from dvfo_env.errors import ConfigError
-from dvfo_env.schema import Coefficient, Record, load_yaml
+from dvfo_env.schema import Coefficient, Evidence, Record, load_yaml
 
 _PROFILES = Path(__file__).parent / "profiles"
 
@@ -37,6 +37,30 @@ class LoadProcess(Record):
         return self
 
 
+class MeasuredTails(Record):
+    """Time of what follows each cut of one workload on the unloaded server (ms), keyed by the cut's name.
+
+    The last cut is left out: nothing follows it.
+    """
+
+    tail_ms: Annotated[dict[str, Annotated[float, Field(ge=0.0)]], Field(min_length=1)]
+    evidence: Evidence
+    source: str
+    error_percent: float | None = None
+    note: str | None = None
+
+    def coefficient(self) -> Coefficient:
+        """The table as one labelled coefficient, the longest tail."""
+        return Coefficient(
+            value=max(self.tail_ms.values()),
+            unit="ms",
+            evidence=self.evidence,
+            source=self.source,
+            error_percent=self.error_percent,
+            note=self.note or f"{len(self.tail_ms)} tails, each by itself",
+        )
+
+
 class ServerProfile(Record):
     """One server.
 
@@ -47,7 +71,8 @@ class ServerProfile(Record):
         other_ms_per_gflop: time per GFLOP for a workload that is not in `network_ms`.
         tail_share: exponent of a tail's share of the FLOPs in its share of the whole-network time; 1 =
             proportional.
-        load: the load process.
+        tails: workload -> tails measured one by one; they count before `network_ms` and `tail_share`.
+        load: the load process; None for a server of one's own, which nobody else keeps busy.
     """
 
     name: str
@@ -56,7 +81,8 @@ class ServerProfile(Record):
     network_ms: dict[str, Coefficient]
     other_ms_per_gflop: Coefficient
     tail_share: Coefficient
-    load: LoadProcess
+    tails: dict[str, MeasuredTails] = Field(default_factory=dict)
+    load: LoadProcess | None = None
 
     @model_validator(mode="after")
     def _in_range(self) -> Self:
@@ -71,10 +97,15 @@ class ServerProfile(Record):
 
     def coefficients(self) -> dict[str, Coefficient]:
         """Every number of the profile by its dotted field name, with source and evidence."""
-        load = {f"load.{field}": getattr(self.load, field) for field in LoadProcess.model_fields}
+        load = (
+            {f"load.{field}": getattr(self.load, field) for field in LoadProcess.model_fields}
+            if self.load
+            else {}
+        )
+        tails = {f"tails.{workload}": table.coefficient() for workload, table in self.tails.items()}
         networks = {f"network_ms.{workload}": value for workload, value in self.network_ms.items()}
         rest = {"other_ms_per_gflop": self.other_ms_per_gflop, "tail_share": self.tail_share}
-        return {**networks, **rest, **load}
+        return {**networks, **tails, **rest, **load}
 
 
 def list_servers() -> tuple[str, ...]:

@@ -28,7 +28,7 @@ device: {device}
 workload: resnet50
 uplink: wifi-campus
 server: edge-gpu
-compression: assumed-v1
+accuracy: assumed
 requests: {{arrival: periodic, period_ms: 150, deadline_ms: 120}}
 objective: {{eta: {eta}, accuracy_weight_per_point: 0.05}}
 offload_timeout_ms: 200

@@ -12,7 +12,7 @@ from dvfo_cli.main import main
 from tests.worlds import device, scenario
 
 TOY: dict[str, Any] = {
-    "action": {"cuts": ["image", "stem_mixed_3", "fc"], "compression": ["fp32", "int8"]},
+    "action": {"cuts": ["image", "stem_mixed_3", "fc"], "compression": ["level-1", "level-3"]},
     "episode_requests": 8,
 }
 

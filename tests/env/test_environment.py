@@ -172,7 +172,7 @@ def edited(folder: Path, **changes: Any) -> Path:
         ({"workload": "resnet9000"}, "resnet9000"),
         ({"uplink": "tin-can"}, "tin-can"),
         ({"server": "abacus"}, "abacus"),
-        ({"compression": "magic"}, "magic"),
+        ({"accuracy": "magic"}, "magic"),
         ({"device": "missing-device.yaml"}, "missing-device.yaml"),
         ({"action": {"gpu_mhz": [1234.0]}}, "action.gpu_mhz"),
         ({"action": {"cuts": ["image"]}}, "action.cuts"),
@@ -218,7 +218,7 @@ def test_a_workload_with_one_cut_has_nothing_to_send(tmp_path: Path) -> None:
 def test_a_scenario_with_nothing_to_choose_still_runs(tmp_path: Path) -> None:
     action = {
         "cuts": ["fc"], "mappings": ["gpu"], "cpu_mhz": [2000.0], "gpu_mhz": [1300.0], "mem_mhz": [1800.0],
-        "compression": ["int8"],
+        "compression": ["level-3"],
     }  # fmt: skip
     env = DVFOEnv(tables=compile_scenario(worlds.scenario(tmp_path, action=action)))
     env.reset(seed=0)
@@ -270,10 +270,10 @@ def test_public_names_are_the_sorted_list() -> None:
     assert len(set(dvfo_env.__all__)) == len(dvfo_env.__all__)
 
 
-def test_an_action_is_described_by_what_encodes_at_its_cut() -> None:
-    tables = compile_scenario(load_scenario("default"))
+def test_an_action_is_described_by_what_encodes_at_its_cut(tmp_path: Path) -> None:
+    tables = compile_scenario(worlds.scenario(tmp_path))
     names = {
-        cut: tables.describe_action(tables.action_indices(cut=cut, compression="int8"))["compression"]
+        cut: tables.describe_action(tables.action_indices(cut=cut, compression="level-2"))["compression"]
         for cut in (tables.choices["cut"][i] for i in (0, 5, -1))
     }
-    assert list(names.values()) == ["jpeg-q95", "int8", "none"]
+    assert list(names.values()) == ["jpeg-q95", "fp16", "none"]

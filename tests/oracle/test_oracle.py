@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dvfo_env.dynamics import outcome
 from dvfo_env.oracle import best_fixed_action, bound_costs, clairvoyant_actions
+from dvfo_env.serving import outcome
 from dvfo_env.simulator import Simulator
 from dvfo_env.state import COST, DROP_COST, OUTCOME
 from dvfo_env.tables import CostTables, compile_scenario
@@ -97,6 +97,7 @@ def test_no_policy_goes_below_the_bound(
             "deadline_ms": deadline_ms,
             "queue_limit_ms": 400.0,
             "arrival": "poisson" if poisson else "periodic",
+            "difficulty": "known" if poisson else "averaged",
         },
     )
     seeds = seed + np.arange(4)
@@ -138,7 +139,7 @@ def test_clocks_still_take_time_where_the_input_is_not_a_cut(tmp_path: Path) -> 
 
 def test_best_fixed_action_is_the_best_of_all(tmp_path: Path) -> None:
     tables = small_tables(
-        tmp_path, action={"cuts": ["image", "reduction_a", "fc"], "compression": ["int8", "int4"]}
+        tmp_path, action={"cuts": ["image", "reduction_a", "fc"], "compression": ["level-3", "level-5"]}
     )
     search = best_fixed_action(tables, episodes=2, first_seed=5)
     seeds = 5 + np.arange(2)

@@ -33,6 +33,9 @@ RUNS_MODELS = (
     "workloads/own",
     "workloads/segments",
     "profiling/",
+    "accuracy/importance/",
+    "accuracy/measuring/",
+    "accuracy/models/",
 )
 LEARNING = ("stable_baselines3", "torch", "tensorboard")
 
@@ -91,6 +94,17 @@ def test_models_are_imported_only_where_they_run() -> None:
     script = (
         "import sys, dvfo_env.workloads, dvfo_env.devices, dvfo_env.tables, dvfo_env.profiling, dvfo_env.env;"
         "print([name for name in ('torch', 'onnx', 'onnxruntime') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_codecs_are_usable_on_their_own() -> None:
+    script = (
+        "import sys, dvfo_env.codecs;"
+        "print([name for name in ('torch', 'pydantic', 'yaml', 'numba', 'scipy') if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True

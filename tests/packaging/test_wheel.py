@@ -76,7 +76,7 @@ def test_the_wheel_holds_every_data_file_and_nothing_compiled(wheel: Path) -> No
         "dvfo_env/servers/profiles",
         "dvfo_env/uplinks/models",
         "dvfo_env/workloads/cards",
-        "dvfo_env/codecs/tables",
+        "dvfo_env/accuracy/tables",
         "configs/scenarios",
     }
     expected = {file.relative_to(ROOT).as_posix() for file in data}

@@ -53,6 +53,7 @@ def scenarios(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
         "server": draw(st.sampled_from(["edge-gpu", "cloud-cpu"])),
         "requests": {
             "arrival": draw(st.sampled_from(["periodic", "poisson"])),
+            "difficulty": draw(st.sampled_from(["averaged", "known"])),
             "period_ms": draw(st.floats(1.0, 2000.0)),
             "deadline_ms": draw(st.floats(1.0, 2000.0)),
             "queue_limit_ms": draw(st.floats(1.0, 5000.0)),

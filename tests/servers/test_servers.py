@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dvfo_env import servers
 from dvfo_env.errors import ConfigError
-from dvfo_env.servers import ServerModel, list_servers, load_server
+from dvfo_env.servers import MeasuredTails, ServerModel, list_servers, load_server
 
 WORKLOADS = ("inception-v4", "resnet50", "vgg19", "yolov3-tiny")
 IN_THE_TABLES = {"efficientnet-b0", "mobilenet-v2", "resnet18", "resnet50", "squeezenet", "vgg16"}
@@ -23,6 +23,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "servers.md"
 class Card:
     name: str = "resnet50"
     flops: NDArray[np.float64] = field(default_factory=lambda: np.array([1e9, 2e9, 0.0, 5e9]))
+    cut_names: tuple[str, ...] = ("image", "a", "b", "c", "fc")
 
 
 def test_all_is_exact() -> None:
@@ -153,6 +154,21 @@ def test_an_idle_server_has_factor_one() -> None:
     idle = profile.load.mean_factor.model_copy(update={"value": 1.0})
     quiet = profile.model_copy(update={"load": profile.load.model_copy(update={"mean_factor": idle})})
     assert np.all(ServerModel(quiet, Card()).load_bank(10, 50.0, seed=1) == 1.0)
+    own = profile.model_copy(update={"load": None})
+    assert np.all(ServerModel(own, Card()).load_bank(10, 50.0, seed=1) == 1.0)
+    assert not any(name.startswith("load.") for name in own.coefficients())
+
+
+def test_tails_measured_one_by_one_count_before_shares_of_flops() -> None:
+    measured = {"image": 9.0, "a": 8.0, "b": 8.5, "c": 5.0}
+    tails = MeasuredTails(tail_ms=measured, evidence="measured", source="toy")
+    profile = load_server("edge-gpu").model_copy(update={"tails": {"resnet50": tails}})
+    model = ServerModel(profile, Card())
+    assert model.tail_ms.tolist() == [9.0, 8.5, 8.5, 5.0, 0.0]  # never rising
+    assert not {"tail_share", "network_ms.resnet50"} & set(model.coefficients())
+    partial = MeasuredTails(tail_ms={"a": 1.0}, evidence="measured", source="toy")
+    with pytest.raises(ConfigError, match="no time after cut 'image'"):
+        _ = ServerModel(profile.model_copy(update={"tails": {"resnet50": partial}}), Card()).tail_ms
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:

@@ -1,0 +1,113 @@
+"""From an accuracy table to compression levels: the few settings worth choosing from at each cut."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvfo_env.accuracy.table import AccuracyTable, Row
+from dvfo_env.errors import ConfigError
+from dvfo_env.workloads import WorkloadCard
+
+#: Settings that lose more than this are never worth sending; points.
+HOPELESS_POINTS = 25.0
+
+
+class Levels(NamedTuple):
+    """Compression levels of a network, most bytes first; K cuts with something to send, Z levels, D classes.
+
+    A cut with fewer settings than Z repeats its last one. `rows` [K][Z] are the settings themselves, `cuts`
+    the names of the cuts in the order of the card. `lost_points` float64 [K, Z, D] is what the environment
+    charges for images of each class of difficulty, hardest first, `shares` [D] how many they are.
+    """
+
+    cuts: tuple[str, ...]
+    rows: tuple[tuple[Row, ...], ...]
+    bytes: NDArray[np.float64]
+    encode_ms: NDArray[np.float64]
+    decode_ms: NDArray[np.float64]
+    lost_points: NDArray[np.float64]
+    shares: NDArray[np.float64]
+
+
+def charged_points(table: AccuracyTable, row: Row) -> float:
+    """Points that the environment charges for a setting, never below zero."""
+    if table.charges == "agreement":
+        return 100.0 * (1.0 - row.agreement)
+    return max(row.lost_points, 0.0)
+
+
+def compression_levels(
+    table: AccuracyTable, card: WorkloadCard, most: int, by_difficulty: bool = False, task: str = "classify"
+) -> Levels:
+    """The Pareto-optimal settings of every cut in (mean bytes, points lost), at most `most` of them.
+
+    Only the network's last exit (0) and `task` count. Settings that lose more than `HOPELESS_POINTS` are left
+    out unless a cut has no other. Without `by_difficulty` there is one class with the average.
+
+    Raises:
+        ConfigError: the table is of another network, or has no setting at any cut of the card.
+    """
+    if table.workload != card.name:
+        raise ConfigError(f"accuracy table {table.name!r} is of {table.workload!r}, not of {card.name!r}")
+    of_cut: dict[str, list[Row]] = {}
+    for row in table.all_rows():
+        if row.exit == 0 and row.task == task:
+            of_cut.setdefault(row.cut, []).append(row)
+    cuts = tuple(cut.name for cut in card.cuts[:-1] if cut.name in of_cut)
+    if not cuts:
+        raise ConfigError(f"accuracy table {table.name!r} has no {task!r} setting at a cut of {card.name!r}")
+    chosen = [_thinned(table, _pareto(table, of_cut[cut]), most) for cut in cuts]
+    longest = max(len(rows) for rows in chosen)
+    rows = tuple((*found, *(found[-1:] * (longest - len(found)))) for found in chosen)
+    if by_difficulty:
+        lost = [[_by_class(table, row) for row in of_one] for of_one in rows]
+        shares = table.difficulty.shares
+    else:
+        lost = [[(charged_points(table, row),) for row in of_one] for of_one in rows]
+        shares = (1.0,)
+    return Levels(
+        cuts=cuts,
+        rows=rows,
+        bytes=np.array([[row.bytes_mean for row in of_one] for of_one in rows]),
+        encode_ms=np.array([[row.encode_ms for row in of_one] for of_one in rows]),
+        decode_ms=np.array([[row.decode_ms for row in of_one] for of_one in rows]),
+        lost_points=np.array(lost),
+        shares=np.array(shares),
+    )
+
+
+def _by_class(table: AccuracyTable, row: Row) -> tuple[float, ...]:
+    if table.charges == "agreement":
+        return row.disagreed_by_class
+    return tuple(max(points, 0.0) for points in row.lost_by_class)
+
+
+def _pareto(table: AccuracyTable, rows: list[Row]) -> list[Row]:
+    """Settings that no other beats in both bytes and points, most bytes first."""
+    useful = [row for row in rows if charged_points(table, row) <= HOPELESS_POINTS]
+    if not useful:
+        useful = [min(rows, key=lambda row: charged_points(table, row))]
+    front: list[Row] = []
+    for row in sorted(useful, key=lambda row: (row.bytes_mean, charged_points(table, row), row.encode_ms)):
+        if not front or charged_points(table, row) < charged_points(table, front[-1]):
+            front.append(row)
+    return front[::-1]
+
+
+def _thinned(table: AccuracyTable, front: list[Row], most: int) -> list[Row]:
+    """At most `most` settings of a front: both ends stay, and each time the one whose absence costs the least
+    area under (log bytes, points) goes.
+    """
+    kept = list(front)
+    while len(kept) > max(most, 1):
+        if len(kept) == 2:
+            del kept[1]
+            continue
+        size = np.log([row.bytes_mean for row in kept])
+        points = [charged_points(table, row) for row in kept]
+        area = (size[:-2] - size[1:-1]) * np.subtract(points[2:], points[1:-1])
+        del kept[int(np.argmin(area)) + 1]
+    return kept
