@@ -26,6 +26,7 @@ _TOPICS = (
 _SUPPORTING = {
     "flop-scaling": "times scaled by FLOPs from another network's",
     "pose-network": "latency of the pose network",
+    "encoder-speed": "time of encoding, from another machine's by 7-Zip",
     "core-rail-litert": "power of the core rail, LiteRT",
     "core-rail-onnx": "power of the core rail, ONNX Runtime",
     "core-rail-torchmobile": "power of the core rail, Torch Mobile",
@@ -193,6 +194,8 @@ def _topic(name: str) -> tuple[str, str]:
         return "how busy a driving core is", ""
     if head == "copies":
         return _COPIES, ""
+    if head == "encoder_ms_ghz":
+        return "time of encoding", ""
     if head == "thermal":
         return "thermal node", ""
     if rest.startswith("cpu_voltage"):

@@ -41,7 +41,27 @@ def devices_page() -> str:
                 for row in fits_of(profile)
             ],
         ),
+        encoding=_table(
+            ("device", "ms at 1 GHz", "range", "evidence", "two programs apart", "from"),
+            [_encoding(profile) for profile in profiles if profile.encoder_ms_ghz],
+        ),
         cards=[(profile, [line.partition(": ")[::2] for line in opening(profile)]) for profile in profiles],
+    )
+
+
+def _encoding(profile: DeviceProfile) -> tuple[str, ...]:
+    time = profile.encoder_ms_ghz
+    if time is None:
+        raise ValueError(f"{profile.name}: no encoder_ms_ghz")
+    low, high = time.range or (time.value, time.value)
+    source = time.source.partition(";")[0]
+    return (
+        profile.name,
+        f"{time.value:.2g}",
+        f"{low:.2g}-{high:.2g}",
+        time.evidence,
+        percent(time.holdout_error_percent),
+        source.rpartition("/")[2] if time.evidence == "fitted" else (time.note or "").partition(":")[0],
     )
 
 

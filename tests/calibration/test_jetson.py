@@ -53,7 +53,8 @@ def test_triton_grids_hold_out_within_five_percent(
 
 
 def test_the_shipped_profiles_regenerate_from_the_raw_files(calibrated: Calibrated) -> None:
-    assert set(calibrated[0]) == {board.name for board in BOARDS}
+    pinned = {f"{board.name}-pinned" for board in BOARDS if board.triton}
+    assert set(calibrated[0]) == {board.name for board in BOARDS} | pinned
     for name, profile in calibrated[0].items():
         assert record_yaml(profile) == record_yaml(load_device(name)), name
 

@@ -26,7 +26,7 @@ def measurements() -> Path:
 
 @pytest.fixture(scope="module")
 def calibrated(measurements: Path) -> Calibrated:
-    (profile,), rows = calibrate_tx2(measurements)
+    (profile, _), rows = calibrate_tx2(measurements)
     return profile, {(row["part"], row["name"]): row for row in rows}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dvfo_env.calibration.encoder import encoder
 from dvfo_env.calibration.fitting import Errors
 from dvfo_env.calibration.jetson import triton
 from dvfo_env.calibration.jetson.boards import BOARDS, CLUSTER, Board, clock_domains, copy_costs, mappings
@@ -27,6 +28,7 @@ from dvfo_env.calibration.ncnn_tables import (
     scaling_fit,
     select_run,
 )
+from dvfo_env.calibration.pinned import pinned_triton
 from dvfo_env.devices.library import load_device
 from dvfo_env.devices.profile import ClockLaw, DeviceProfile, Fit, Law, PowerLaw, VoltageCurve
 from dvfo_env.record_yaml import rounded
@@ -88,9 +90,12 @@ def calibrate_jetsons(measurements: Path) -> tuple[list[DeviceProfile], Rows]:
         if runs:
             supporting = {**part.supporting, SCALING: scaling_fit(runs.values())}
             part = part._replace(supporting=supporting)
-        done[board.name] = rounded(_profile(board, part))
+        done[board.name] = rounded(_profile(board, part, runs.get("cpu1")))
         rows += _ncnn_rows(board, done[board.name])
-    return [done[board.name] for board in BOARDS], rows
+    pinned = [
+        pinned_triton(done[board.name], board, fitted[board.name][0]) for board in BOARDS if board.triton
+    ]
+    return [*(done[board.name] for board in BOARDS), *pinned], rows
 
 
 def _row(board: Board, part: str, name: str, points: int, errors: Errors | None, note: str) -> dict[str, Any]:
@@ -307,8 +312,9 @@ def _lent_law(law: ClockLaw, whose: str, factors: Mapping[str, float], note: str
     return law.model_copy(update=update)
 
 
-def _profile(board: Board, part: Part) -> DeviceProfile:
+def _profile(board: Board, part: Part, one_thread: Mapping[str, BenchRow] | None) -> DeviceProfile:
     cpu, gpu, memory = clock_domains(board)
+    encoding = encoder(board.name, one_thread)
     return DeviceProfile(
         name=board.name,
         title=board.title,
@@ -323,7 +329,8 @@ def _profile(board: Board, part: Part) -> DeviceProfile:
         latency={name: part.latency[name] for name in sorted(part.latency)},
         copies=copy_costs(),
         power=part.power,
-        supporting=part.supporting,
+        supporting={**part.supporting, **encoding.supporting()},
+        encoder_ms_ghz=encoding.coefficient,
     )
 
 

@@ -32,7 +32,8 @@ SPLITS = 10
 class TritonGrid(NamedTuple):
     """Measured points, each [points]: GPU clock (GHz), batch, median latency of the request (ms), power (W).
 
-    `idle_w` is the median over the batches of the lowest line before a batch's first run.
+    `idle_w` is the median over the batches of the lowest line before a batch's first run, `idle_range_w` the
+    lowest and the highest of them.
     """
 
     gpu_ghz: Array
@@ -40,11 +41,15 @@ class TritonGrid(NamedTuple):
     latency_ms: Array
     wall_w: Array
     idle_w: float
+    idle_range_w: tuple[float, float] = (float("nan"), float("nan"))
 
     def take(self, keep: NDArray[np.bool_]) -> TritonGrid:
         """The points where `keep` [points] is true."""
-        return TritonGrid(
-            self.gpu_ghz[keep], self.batch[keep], self.latency_ms[keep], self.wall_w[keep], self.idle_w
+        return self._replace(
+            gpu_ghz=self.gpu_ghz[keep],
+            batch=self.batch[keep],
+            latency_ms=self.latency_ms[keep],
+            wall_w=self.wall_w[keep],
         )
 
     def latency_points(self, cpu_ghz: float, mem_ghz: float) -> Points:
@@ -81,7 +86,8 @@ def read_triton(measurements: Path, board: str) -> TritonGrid:
     if not rows or not np.all(np.isfinite(idle)):
         raise MeasurementError(f"{Path(measurements) / FOLDER / board}: no runs, or no power before them")
     gpu_ghz, batches, latency_ms, wall_w = np.asarray(rows, dtype=np.float64).T
-    return TritonGrid(gpu_ghz, batches, latency_ms, wall_w, float(np.median(idle)))
+    span = (min(idle), max(idle))
+    return TritonGrid(gpu_ghz, batches, latency_ms, wall_w, float(np.median(idle)), span)
 
 
 def _lines(stem: Path, kind: str) -> Iterator[list[str]]:

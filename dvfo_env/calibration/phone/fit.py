@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dvfo_env.calibration.encoder import encoder
 from dvfo_env.calibration.ncnn_tables import SCALING, read_ncnn_tables, scaling_fit
 from dvfo_env.calibration.phone.copies import copy_costs
 from dvfo_env.calibration.phone.latency import (
@@ -48,8 +49,11 @@ def calibrate_phones(measurements: Path) -> tuple[list[DeviceProfile], list[dict
         timed = from_ncnn(phone, runs) | whole_networks(folder, phone) | layered_networks(folder, phone)
         costs, copy_rows = copy_costs(folder, phone)
         profile = _profile(phone, timed, costs, phone_power(tuple(phone.cores), share, core_mw))
+        encoding = encoder(phone.name, runs.get("big1"))
         supporting = {SCALING: scaling_fit(runs.values())} if runs else {}
-        profiles.append(profile.model_copy(update={"supporting": supporting}))
+        supporting |= encoding.supporting()
+        extra = {"supporting": supporting, "encoder_ms_ghz": encoding.coefficient}
+        profiles.append(profile.model_copy(update=extra))
         times += _rows(phone.name, timed)
         copies += copy_rows
     return profiles, [*times, *copies]

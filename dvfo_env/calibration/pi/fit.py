@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dvfo_env.calibration.encoder import encoder
 from dvfo_env.calibration.ncnn_tables import (
     SCALING,
     BenchRow,
@@ -39,6 +40,7 @@ from dvfo_env.calibration.pi.pose import (
     repeat_spread_percent,
 )
 from dvfo_env.calibration.pi.power import fit_a15_voltage, fit_core_share
+from dvfo_env.calibration.pinned import pinned_pi5
 from dvfo_env.devices.profile import DeviceProfile, Law
 
 _DELAY_NOTE = "a firmware call and a voltage step; no source times it on this board"
@@ -68,7 +70,8 @@ def calibrate_pis(measurements: Path) -> tuple[list[DeviceProfile], list[dict[st
         profiles.append(profile)
         reports += found
     fifth, found = calibrate_pi5(measurements, tables, share)
-    return sorted([*profiles, fifth], key=lambda profile: profile.name), reports + found
+    profiles += [fifth, pinned_pi5(fifth)]
+    return sorted(profiles, key=lambda profile: profile.name), reports + found
 
 
 def _pose_law(board: Board, rows: PoseRows) -> tuple[PoseLaw, PoseRows]:
@@ -98,6 +101,7 @@ def _profile(
         workload: {f"cpu{n}": clock_law(board, total, n, law) for n, total in by_threads.items()}
         for workload, by_threads in times.items()
     }
+    encoding = encoder(board.name, runs[1])
     profile = DeviceProfile(
         name=board.name,
         title=board.title,
@@ -112,7 +116,9 @@ def _profile(
         power=power,
         thermal=board.thermal,
         supporting={"pose-network": pose_fit(law)}
-        | ({} if board.stands_in else {SCALING: scaling_fit(runs.values())}),
+        | ({} if board.stands_in else {SCALING: scaling_fit(runs.values())})
+        | encoding.supporting(),
+        encoder_ms_ghz=encoding.coefficient,
     )
     rows = [
         time_row(board.name, w, f"cpu{n}", t, board.table_mhz)

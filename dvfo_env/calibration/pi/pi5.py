@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dvfo_env.calibration.encoder import encoder
 from dvfo_env.calibration.ncnn_tables import (
     SCALING,
     BenchRow,
@@ -55,6 +56,7 @@ def calibrate_pi5(
         workload: {m: split_by_flops(t, workload, _SPLIT_NOTE) for m, t in totals.items()}
         for workload, totals in times.items()
     }
+    encoding = encoder(_NAME, runs[1])
     profile = DeviceProfile(
         name=_NAME,
         title="Raspberry Pi 5 (4 x Cortex-A76, VideoCore VII)",
@@ -82,7 +84,9 @@ def calibrate_pi5(
             f"core-rail-{law.runtime}": _rail_fit(law, "core rail energy above idle against time, one thread")
             for law in rails
         }
-        | {SCALING: scaling_fit([*runs.values(), gpu])},
+        | {SCALING: scaling_fit([*runs.values(), gpu])}
+        | encoding.supporting(),
+        encoder_ms_ghz=encoding.coefficient,
     )
     rows = [time_row(_NAME, w, m, t, 2400.0) for w, totals in times.items() for m, t in totals.items()]
     return profile, [_rail_row(law) for law in rails] + rows

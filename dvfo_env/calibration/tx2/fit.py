@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from dvfo_env.calibration.encoder import encoder
 from dvfo_env.calibration.fitting import Errors, percent_error
 from dvfo_env.calibration.laws import FittedLaw, Points
+from dvfo_env.calibration.pinned import pinned_tx2
 from dvfo_env.calibration.tx2 import latency as tx2_latency
 from dvfo_env.calibration.tx2 import parts as tx2_parts
 from dvfo_env.calibration.tx2 import power as tx2_power
@@ -61,8 +63,9 @@ NCNN_NEAREST = {
 def calibrate_tx2(measurements: Path) -> tuple[list[DeviceProfile], Rows]:
     """Fit the profile `jetson-tx2` to the measurements in a folder.
 
-    Returns the profile, and one row per fit: part, name, points, error_percent, holdout_error_percent,
-    holdout_worst_percent, note.
+    Returns the profile and the one pinned to its CPU clock, and one row per fit: part, name, points,
+    error_percent, holdout_error_percent, holdout_worst_percent, note. What is not latency, power or heat
+    (the encoder's time) is carried over from elsewhere.
 
     Raises:
         MeasurementError: a data set is missing, unreadable or too small.
@@ -96,10 +99,12 @@ def calibrate_tx2(measurements: Path) -> tuple[list[DeviceProfile], Rows]:
         power=tx2_parts.power_law(inputs),
         thermal=tx2_parts.thermal_law(thermal),
         supporting={f"latency, Keras, {row['name']}": _keras_fit(row) for row in keras_rows},
+        encoder_ms_ghz=encoder("jetson-tx2").coefficient,
     )
     note = f"{thermal.rms_error_c:.2f} C root mean square over {thermal.lines} s before the fan starts"
     rows += [*power_rows, _row("thermal", "RC node", thermal.lines, None, note)]
-    return [rounded(profile)], rows
+    whole = rounded(profile)
+    return [whole, pinned_tx2(whole)], rows
 
 
 def _row(part: str, name: str, points: int, errors: Errors | None, note: str = "") -> dict[str, Any]:
