@@ -131,7 +131,7 @@ def _dress(axes: Axes, table: AccuracyTable) -> None:
 
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=_LINEAR, linscale=0.8)
-    axes.set_ylim(_WORST, -0.4)
+    axes.set_ylim(_WORST, -0.6)
     axes.set_yticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
     axes.yaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
