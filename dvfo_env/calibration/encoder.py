@@ -37,9 +37,8 @@ class SevenZip(NamedTuple):
 class Here(NamedTuple):
     """What the machine that carries over was measured at; `python -m dvfo_env.calibration.encoder_here`.
 
-    `reference_ms` is the reference encoding's median, `seven_zip` the best of ten-second runs, `network_ms`
-    the median of three rounds, all in processor time. `spread` bounds the product of time and speed over
-    other ways to pair them (medians with means, runs at the same time on the same core).
+    All are medians of three rounds, in processor time. `spread` bounds the product of the reference's time
+    and 7-Zip's speed over other rounds and other ways to pair them (means, both at the same time on one core).
     """
 
     machine: str
@@ -51,10 +50,10 @@ class Here(NamedTuple):
 
 HERE = Here(
     machine="Intel Xeon (family 6, model 207: Emerald Rapids), one of two virtual cores, shared and busy",
-    reference_ms=0.0855,
-    seven_zip=SevenZip(2559.0, 3211.0, 0.0, "npm 7zip-bin 4.1.0: 7za b -mmt1 -md=22"),
-    network_ms={"squeezenet": 9.85, "mobilenet_v2": 11.94, "resnet18": 39.03, "resnet50": 91.25},
-    spread=(0.87, 1.20),
+    reference_ms=0.0840,
+    seven_zip=SevenZip(3007.0, 3080.0, 0.0, "npm 7zip-bin 4.1.0: 7za b -mmt1 -md=22"),
+    network_ms={"squeezenet": 8.27, "mobilenet_v2": 10.25, "resnet18": 35.26, "resnet50": 83.37},
+    spread=(0.83, 1.15),
 )
 
 SEVEN_ZIP: Mapping[str, SevenZip] = {
