@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
@@ -209,28 +208,36 @@ def time_cut(job: Job, again: bool, tell: Callable[[float], None]) -> None:
         ]
         if wanted:
             log.append("reference_encode", ms=round(reference_encode_ms(), 5))
-            for (key, coder), times in _times(job, wanted, tell).items():
-                encode_ms, decode_ms = (round(median(column), 5) for column in zip(*times, strict=True))
-                log.append("times", variant=key.text, coder=coder, encode_ms=encode_ms, decode_ms=decode_ms)
+            for (key, coder), (encode_ms, decode_ms) in _times(job, wanted, tell).items():
+                log.append(
+                    "times",
+                    variant=key.text,
+                    coder=coder,
+                    encode_ms=round(encode_ms, 5),
+                    decode_ms=round(decode_ms, 5),
+                )
         tell(1.0)
 
 
 def _times(
     job: Job, wanted: Sequence[tuple[VariantKey, str]], tell: Callable[[float], None]
-) -> dict[tuple[VariantKey, str], list[tuple[float, float]]]:
-    """Times of encoding and decoding, ms, of every frame in every round; rounds go over all settings."""
+) -> dict[tuple[VariantKey, str], tuple[float, float]]:
+    """Times of encoding and decoding, ms: medians over the frames of each frame's fastest round.
+
+    A round goes over all settings, so that a disturbance meets one round of many settings and not all of one.
+    """
     encoders = Encoders(job.frames)
     variants = {key: encoders.variant(key) for key, _ in wanted}
     frames = encoders.frames()
     images = list(single_images(frames, len(frames[0])))
-    times: dict[tuple[VariantKey, str], list[tuple[float, float]]] = {pair: [] for pair in wanted}
-    for number in range(job.settings.timed_rounds + 1):
+    fastest = dict.fromkeys(wanted, np.full((len(images), 2), np.inf))
+    for number in range(job.settings.timed_rounds):
         for key, coder in wanted:
-            found = [_time(variants[key], coder, image) for image in images]
-            if number:  # the first round warms up
-                times[key, coder] += found
-        tell((number + 1) / (job.settings.timed_rounds + 2))
-    return times
+            found = np.array([_time(variants[key], coder, image) for image in images])
+            fastest[key, coder] = np.minimum(fastest[key, coder], found)
+        tell((number + 1) / (job.settings.timed_rounds + 1))
+    medians = {pair: np.median(times, axis=0) for pair, times in fastest.items()}
+    return {pair: (float(encode), float(decode)) for pair, (encode, decode) in medians.items()}
 
 
 def _time(variant: Variant, coder: str, image: Payload) -> tuple[float, float]:

@@ -107,7 +107,7 @@ class Settings:
     calibration_images: int = 512
     bytes_images: int = 500
     timed_frames: int = 5
-    timed_rounds: int = 7
+    timed_rounds: int = 9
     hopeless_agreement: float = 0.5
     pilot_images: int = 500
     always_keep: float = 1 / 4
