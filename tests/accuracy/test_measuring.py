@@ -154,6 +154,7 @@ def test_what_was_measured_is_not_measured_again_and_more_is_added(here: Path) -
     assert len(wider.table.rows.cut) > len(kept)
 
 
+@pytest.mark.slow
 def test_processes_find_what_one_process_finds(here: Path) -> None:
     alone = measured()
     together = measured(fresh=True, workers=2)
