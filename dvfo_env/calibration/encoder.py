@@ -38,7 +38,7 @@ class Here(NamedTuple):
     """What the machine that carries over was measured at; `python -m dvfo_env.calibration.encoder_here`.
 
     All are medians of three rounds, in processor time. `spread` bounds the product of the reference's time
-    and 7-Zip's speed over other rounds and other ways to pair them (means, both at the same time on one core).
+    and 7-Zip's speed over other rounds and other ways to pair them (means; both at once on one core).
     """
 
     machine: str
