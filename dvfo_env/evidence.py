@@ -11,13 +11,23 @@ from collections.abc import Iterable, Mapping
 
 from dvfo_env.accuracy import AccuracyTable
 from dvfo_env.devices import DeviceModel
-from dvfo_env.devices.profile import ClockLaw, LayerTable
+from dvfo_env.devices.profile import Anchor, ClockLaw, LayerTable
 from dvfo_env.scenario import Scenario
 from dvfo_env.schema import Coefficient
 from dvfo_env.servers import ServerModel
 from dvfo_env.uplinks import Uplink
 
 Coefficients = dict[str, Coefficient]
+
+KNOWN_DIFFICULTY = Coefficient(
+    value=1.0,
+    unit="share of requests whose class is told rightly",
+    evidence="assumed",
+    source="no predictor of difficulty was measured",
+    range=(0.5, 1.0),
+    note="classes and what they lose are measured; that the device knows a frame's class in time is not",
+)
+"""What `requests.difficulty: known` takes for granted."""
 Choices = Mapping[str, tuple[str | float, ...]]
 
 
@@ -49,6 +59,8 @@ def reached_coefficients(
     for name, c in server.coefficients().items():
         if inside or name != "tail_share":
             found[f"server.{name}"] = c
+    if scenario.requests.difficulty == "known":
+        found["requests.difficulty"] = KNOWN_DIFFICULTY
     return {**found, **accuracy.coefficients()}
 
 
@@ -67,12 +79,12 @@ def assumed_line(coefficients: Coefficients) -> str:
 
 def assumed_in_words(coefficients: Coefficients) -> str:
     """What is assumed, grouped; empty where nothing is."""
-    groups: dict[str, int] = {}
+    groups: dict[str, list[str]] = {}
     for name in assumed(coefficients):
-        parts = name.split(".")
-        group = ".".join(parts[:2]) if parts[0] in ("device", "server") else name
-        groups[group] = groups.get(group, 0) + 1
-    return ", ".join(f"{group} ({n})" if n > 1 else group for group, n in groups.items())
+        groups.setdefault(".".join(name.split(".")[:2]), []).append(name)
+    return ", ".join(
+        names[0] if len(names) == 1 else f"{group} ({len(names)})" for group, names in groups.items()
+    )
 
 
 def _splits(choices: Choices, device: DeviceModel) -> Coefficients:
@@ -82,14 +94,14 @@ def _splits(choices: Choices, device: DeviceModel) -> Coefficients:
         law = device.profile.latency[device.card.name].get(name)
         if law is None or isinstance(law, LayerTable):
             continue
-        note = law.split_note or ("by FLOPs and traffic" if isinstance(law, ClockLaw) else "")
-        if note:
+        note = law.split_note
+        if isinstance(law, ClockLaw) or "assumed" in note:  # else the note says how segments were measured
             found[f"device.split.{name}"] = Coefficient(
                 value=1.0,
                 unit="of the whole network's time",
                 evidence="assumed",
                 source="the network was measured whole",
-                note=note,
+                note=note or "by FLOPs and traffic",
             )
     return found
 
@@ -110,9 +122,13 @@ def _device_reaches(name: str, scenario: Scenario, choices: Choices, device: Dev
     if clock is not None:
         return len(choices[clock]) > 1
     if domain == "mappings":
-        return rest.split(".")[0] in mappings
+        return rest.split(".")[0] in mappings and _energy_counts(scenario)
     if domain == "latency":
-        return rest.removeprefix(f"{device.card.name}.").split(".")[0] in mappings
+        mapping, _, term = rest.removeprefix(f"{device.card.name}.").partition(".")
+        law = device.profile.latency[device.card.name].get(mapping)
+        if isinstance(law, ClockLaw) and law.anchor is not None and _pinned_at(law.anchor, choices):
+            return mapping in mappings and term.startswith("anchor")  # the law passes through it
+        return mapping in mappings
     if domain == "copies":
         return any(">" in str(mapping) for mapping in choices["mapping"])
     if domain == "thermal":
@@ -120,6 +136,14 @@ def _device_reaches(name: str, scenario: Scenario, choices: Choices, device: Dev
     if domain == "power":
         return _power_reaches(rest, scenario, choices, device, mappings)
     return True
+
+
+def _pinned_at(anchor: Anchor, choices: Choices) -> bool:
+    """Whether every clock stays where the anchor was measured."""
+    clocks = (("cpu_mhz", anchor.cpu_mhz), ("gpu_mhz", anchor.gpu_mhz), ("mem_mhz", anchor.mem_mhz))
+    return all(
+        len(choices[axis]) == 1 and (mhz is None or choices[axis][0] in (mhz, 0.0)) for axis, mhz in clocks
+    )
 
 
 def _power_reaches(
@@ -135,10 +159,16 @@ def _power_reaches(
     elif not (_energy_counts(scenario) or heats):
         return False
     used = [device.profile.mappings[m] for m in mappings if m in device.profile.mappings]
-    used.append(device.profile.mappings[device.profile.out_of_the_box])
+    if not used:
+        return True
     kind, _, which = rest.partition(".")
     if kind == "cores":
-        return which.split(".")[0] in {mapping.cluster for mapping in used}
+        cluster, _, term = which.partition(".")
+        busy = {m.busy_cores.value if m.busy_cores else m.threads for m in used if m.cluster == cluster}
+        if device.profile.mappings[device.profile.out_of_the_box].cluster == cluster:
+            busy.add(1)  # the one that encodes
+        # with one number of busy cores only the sum of a cluster's two terms is reached
+        return len(busy) > (1 if term == "cluster_mw" else 0)
     if kind == "gpu" or kind == "activity":
         return any(mapping.kind == "gpu" for mapping in used)
     if kind == "mem_idle_mw":

@@ -20,7 +20,8 @@ def table_of(settings: dict[str, list[tuple[float, float]]], charges: str = "acc
     """A table with (bytes, points lost) per cut."""
     rows = [
         a_row(
-            cut=cut, codec=f"c{i}", bytes_mean=size, lost_points=lost, agreement=min(max(1.0 - lost / 100.0, 0.0), 1.0),
+            cut=cut, codec=f"c{i}", bytes_mean=size, lost_points=lost,
+            agreement=min(max(1.0 - lost / 100.0, 0.0), 1.0),
             lost_by_class=(2.0 * lost, 0.5 * lost), disagreed_by_class=(2.0 * lost, 0.5 * lost),
         )
         for cut, pairs in settings.items()
