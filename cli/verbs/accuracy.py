@@ -8,6 +8,7 @@ Examples:
     dvfo accuracy measure --model mobilenet-v2 --data photographs
     dvfo accuracy measure --model net:build@weights.safetensors --data my-images --cuts conv3,conv4
     dvfo accuracy train-demo                              networks to measure without any download
+    dvfo accuracy derived                                 how far tables derived from other networks are off
 
 measure writes what it measured to disk as it goes: killed, the same command goes on from there. --model
 module:function runs the code of that module, with your rights.
@@ -32,7 +33,7 @@ FULL_WIDTH = 110
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the actions of `dvfo accuracy`."""
     actions = parser.add_subparsers(
-        dest="action", metavar="list | show | measure | train-demo", required=True
+        dest="action", metavar="list | show | measure | train-demo | derived", required=True
     )
     listing = actions.add_parser("list", help="tables there are, shipped and your own")
     listing.add_argument("--json", action="store_true", help="print JSON")
@@ -42,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     showing.add_argument("--all", action="store_true", help="every setting, not only those worth choosing")
     showing.add_argument("--plot", metavar="FILE", help="draw to this file (.png, .svg, .pdf)")
     showing.add_argument("--json", action="store_true", help="print JSON")
+    derived = actions.add_parser("derived", help="how far tables derived from other networks are off")
+    derived.add_argument("--json", action="store_true", help="print JSON")
     for name, verb, line in (
         ("measure", accuracy_measure, "accuracy, bytes and times of every setting at every cut"),
         ("train-demo", accuracy_demo, "train the demo networks on Fashion-MNIST"),
@@ -60,7 +63,28 @@ def run(arguments: argparse.Namespace) -> int:
         return accuracy_demo.run(arguments)
     if arguments.action == "list":
         return _list(arguments.json)
+    if arguments.action == "derived":
+        return _derived(arguments.json)
     return _show(arguments)
+
+
+def _derived(as_json: bool) -> int:
+    from dvfo_env.accuracy.assumed import leave_one_out
+
+    found = leave_one_out()
+    if as_json:
+        print_json([left._asdict() for left in found])
+        return 0
+    print_table(
+        ("network", "settings", "points", "bytes %"),
+        [
+            (left.network, left.settings, f"{left.lost_points_error:.1f}", f"{left.bytes_error_percent:.0f}")
+            for left in found
+        ],
+    )
+    print_note("each network predicted from the other measured ones, settings that keep 75 % of its answers:")
+    print_note("mean absolute error of the share of answers that change, in points, and of the bytes")
+    return 0
 
 
 def _list(as_json: bool) -> int:
@@ -126,7 +150,7 @@ def _show(arguments: argparse.Namespace) -> int:
             cuts = ", ".join(dict.fromkeys(table.rows.cut))
             raise ConfigError(f"--cut: {table.name} has no cut {arguments.cut!r}; it has {cuts}")
     if not arguments.all:
-        from dvfo_env.accuracy.measuring.pareto import worth_choosing
+        from dvfo_env.accuracy.pareto import worth_choosing
 
         rows = worth_choosing(rows, table.charges)
     if arguments.json:

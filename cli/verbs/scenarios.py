@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Columns of a terminal from which on every baseline has one.
 FULL_WIDTH = 120
+#: Headroom below which a scenario teaches little.
+LITTLE = 0.1
 #: The baselines shown where there are fewer columns: the ones a new policy is compared with first.
 NARROW = ("neurosurgeon", "planner", "clairvoyant")
 
@@ -70,6 +72,9 @@ def _table(rows: list[ScenarioRow]) -> None:
     )
     whole = [row.name for row in rows if not row.assumed]
     print_note(f"fully measured: {', '.join(whole) or 'none of these'}")
+    little = [row.name for row in rows if row.headroom.mean < LITTLE]
+    if little:
+        print_note(f"little to gain (headroom below {LITTLE:.0%}): {', '.join(little)}")
     print_note("agents: score on held-out episodes; 0 is the best fixed action, 1 the bound")
 
 

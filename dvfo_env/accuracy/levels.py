@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dvfo_env.accuracy.pareto import charged_points, worth_choosing
 from dvfo_env.accuracy.table import AccuracyTable, Row
 from dvfo_env.errors import ConfigError
 from dvfo_env.workloads import WorkloadCard
@@ -32,13 +33,6 @@ class Levels(NamedTuple):
     shares: NDArray[np.float64]
 
 
-def charged_points(table: AccuracyTable, row: Row) -> float:
-    """Points that the environment charges for a setting, never below zero."""
-    if table.charges == "agreement":
-        return 100.0 * (1.0 - row.agreement)
-    return max(row.lost_points, 0.0)
-
-
 def compression_levels(
     table: AccuracyTable, card: WorkloadCard, most: int, by_difficulty: bool = False, task: str = "classify"
 ) -> Levels:
@@ -59,14 +53,14 @@ def compression_levels(
     cuts = tuple(cut.name for cut in card.cuts[:-1] if cut.name in of_cut)
     if not cuts:
         raise ConfigError(f"accuracy table {table.name!r} has no {task!r} setting at a cut of {card.name!r}")
-    chosen = [_thinned(table, _pareto(table, of_cut[cut]), most) for cut in cuts]
+    chosen = [_thinned(_worth_offering(of_cut[cut], table.charges), table.charges, most) for cut in cuts]
     longest = max(len(rows) for rows in chosen)
     rows = tuple((*found, *(found[-1:] * (longest - len(found)))) for found in chosen)
     if by_difficulty:
         lost = [[_by_class(table, row) for row in of_one] for of_one in rows]
         shares = table.difficulty.shares
     else:
-        lost = [[(charged_points(table, row),) for row in of_one] for of_one in rows]
+        lost = [[(charged_points(row, table.charges),) for row in of_one] for of_one in rows]
         shares = (1.0,)
     return Levels(
         cuts=cuts,
@@ -85,19 +79,15 @@ def _by_class(table: AccuracyTable, row: Row) -> tuple[float, ...]:
     return tuple(max(points, 0.0) for points in row.lost_by_class)
 
 
-def _pareto(table: AccuracyTable, rows: list[Row]) -> list[Row]:
-    """Settings that no other beats in both bytes and points, most bytes first."""
-    useful = [row for row in rows if charged_points(table, row) <= HOPELESS_POINTS]
+def _worth_offering(rows: list[Row], charges: str) -> list[Row]:
+    """Settings that no other beats in both bytes and points, hopeless ones left out, most bytes first."""
+    useful = [row for row in rows if charged_points(row, charges) <= HOPELESS_POINTS]
     if not useful:
-        useful = [min(rows, key=lambda row: charged_points(table, row))]
-    front: list[Row] = []
-    for row in sorted(useful, key=lambda row: (row.bytes_mean, charged_points(table, row), row.encode_ms)):
-        if not front or charged_points(table, row) < charged_points(table, front[-1]):
-            front.append(row)
-    return front[::-1]
+        useful = [min(rows, key=lambda row: charged_points(row, charges))]
+    return sorted(worth_choosing(useful, charges), key=lambda row: -row.bytes_mean)
 
 
-def _thinned(table: AccuracyTable, front: list[Row], most: int) -> list[Row]:
+def _thinned(front: list[Row], charges: str, most: int) -> list[Row]:
     """At most `most` settings of a front: both ends stay, and each time the one whose absence costs the least
     area under (log bytes, points) goes.
     """
@@ -107,7 +97,7 @@ def _thinned(table: AccuracyTable, front: list[Row], most: int) -> list[Row]:
             del kept[1]
             continue
         size = np.log([row.bytes_mean for row in kept])
-        points = [charged_points(table, row) for row in kept]
+        points = [charged_points(row, charges) for row in kept]
         area = (size[:-2] - size[1:-1]) * np.subtract(points[2:], points[1:-1])
         del kept[int(np.argmin(area)) + 1]
     return kept

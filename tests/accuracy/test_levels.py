@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from dvfo_env.accuracy import AccuracyTable, assumed_table, list_accuracy_tables, load_accuracy_table
 from dvfo_env.accuracy.assumed import derive, leave_one_out
-from dvfo_env.accuracy.levels import HOPELESS_POINTS, charged_points, compression_levels
+from dvfo_env.accuracy.levels import HOPELESS_POINTS, compression_levels
+from dvfo_env.accuracy.pareto import charged_points
 from dvfo_env.accuracy.table import Difficulty, Machine, columns_of
 from dvfo_env.errors import ConfigError
 from dvfo_env.workloads import load_workload
@@ -98,7 +101,7 @@ def test_a_derived_table_is_labelled_and_reaches_every_cut() -> None:
     assert set(table.rows.cut) == {cut.name for cut in card.cuts[:-1]}
     lossless = [row for row in table.all_rows() if row.bits == 32]
     assert lossless
-    assert all(charged_points(table, row) < 1e-6 for row in lossless)
+    assert all(charged_points(row, table.charges) < 1e-6 for row in lossless)
 
 
 def test_deriving_needs_two_measured_networks() -> None:
@@ -107,7 +110,11 @@ def test_deriving_needs_two_measured_networks() -> None:
 
 
 def test_leave_one_out_says_how_far_derived_tables_are_off() -> None:
-    for left in leave_one_out():
-        assert left.settings > 20
-        assert 0.0 < left.lost_points_error < 30.0  # not a target: that it is far from zero is what it says
-        assert left.bytes_error_percent < 60.0
+    found = leave_one_out()
+    assert {left.network for left in found} == {
+        load_accuracy_table(name).workload for name in list_accuracy_tables()
+    }
+    page = (Path(__file__).parents[2] / "docs/scenarios.md").read_text(encoding="utf-8")
+    for left in found:  # how well deriving works is no target: the page says what it is
+        errors = f"{left.lost_points_error:.1f} | {left.bytes_error_percent:.0f}"
+        assert f"| {left.network} | {left.settings} | {errors} |" in page

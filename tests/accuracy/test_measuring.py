@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from dvfo_env.accuracy.measuring.cut import chunks
-from dvfo_env.accuracy.measuring.pareto import worth_choosing
 from dvfo_env.accuracy.measuring.plot import plot_table
 from dvfo_env.accuracy.measuring.session import Options, Outcome, Progress, run
 from dvfo_env.accuracy.measuring.settings import Settings
+from dvfo_env.accuracy.pareto import worth_choosing
 from dvfo_env.accuracy.table import AccuracyTable, Row, load_accuracy_table
 from dvfo_env.errors import ConfigError
 from dvfo_env.workloads.own import add_card, card_of_module, load_module

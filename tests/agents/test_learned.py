@@ -13,11 +13,12 @@ from dvfo_agents.learners import build_learner, training_env
 from dvfo_agents.policy import Policy
 from dvfo_agents.snapshot import restore
 from dvfo_env.errors import CheckpointError, ConfigError
+from dvfo_env.observation import OBSERVATION_SIZE
 from dvfo_env.tables import ACTION_PARTS, compile_scenario
 from tests import worlds
 from tests.agents import small
 
-OBSERVATIONS = np.random.default_rng(0).uniform(-1.0, 1.0, size=(500, 15)).astype(np.float32)
+OBSERVATIONS = np.random.default_rng(0).uniform(-1.0, 1.0, size=(500, OBSERVATION_SIZE)).astype(np.float32)
 
 
 @pytest.fixture(scope="module", params=["ppo", "sac"])

@@ -36,6 +36,7 @@ RUNS_MODELS = (
     "accuracy/importance/",
     "accuracy/measuring/",
     "accuracy/models/",
+    "calibration/encoder_here",
 )
 LEARNING = ("stable_baselines3", "torch", "tensorboard")
 

@@ -99,6 +99,8 @@ def test_clocks_are_put_back_when_the_run_is_stopped(tmp_path: Path, number: sig
     sysfs = Kernel(trees.jetson_tx2(tmp_path))
     before = state(sysfs)
     handler = signal.getsignal(number)
+    if handler == signal.SIG_IGN and number == signal.SIGINT:  # as in a shell's background job
+        pytest.skip("SIGINT is ignored in this process")
 
     def interrupted() -> None:
         with clocks_restored(sysfs, discover_clocks(sysfs), tmp_path / "journal") as setter:

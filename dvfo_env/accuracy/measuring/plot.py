@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dvfo_env.accuracy.measuring.pareto import points_missing, worth_choosing
+from dvfo_env.accuracy.pareto import charged_points, worth_choosing
 from dvfo_env.accuracy.table import AccuracyTable, Row
 from dvfo_env.errors import ConfigError
 
@@ -98,7 +98,7 @@ def _draw_images(axes: Axes, table: AccuracyTable, rows: Sequence[Row]) -> None:
             axes.scatter(*_places(table, [row]), s=48, color=colour, marker=marker, zorder=5)
             axes.annotate(
                 _LOSSLESS_NAMES.get(row.codec, row.codec),
-                (row.bytes_mean, points_missing(row, table.charges)),
+                (row.bytes_mean, charged_points(row, table.charges)),
                 xytext=(-3, 6),
                 textcoords="offset points",
                 rotation=62,
@@ -111,10 +111,10 @@ def _draw_images(axes: Axes, table: AccuracyTable, rows: Sequence[Row]) -> None:
 def _mark_best(axes: Axes, table: AccuracyTable, rows: Sequence[Row]) -> None:
     """Rings around what no setting of any cut beats."""
     best: list[Row] = []
-    for row in sorted(rows, key=lambda row: (row.bytes_mean, points_missing(row, table.charges))):
-        if not best or points_missing(row, table.charges) < points_missing(best[-1], table.charges):
+    for row in sorted(rows, key=lambda row: (row.bytes_mean, charged_points(row, table.charges))):
+        if not best or charged_points(row, table.charges) < charged_points(best[-1], table.charges):
             best.append(row)
-    shown = [row for row in best if points_missing(row, table.charges) <= _WORST]
+    shown = [row for row in best if charged_points(row, table.charges) <= _WORST]
     axes.scatter(
         *_places(table, shown), s=110, facecolors="none", edgecolors=_INK, linewidths=1.3, zorder=6,
         label="best of all cuts",
@@ -122,8 +122,8 @@ def _mark_best(axes: Axes, table: AccuracyTable, rows: Sequence[Row]) -> None:
 
 
 def _places(table: AccuracyTable, rows: Sequence[Row]) -> tuple[list[float], list[float]]:
-    shown = [row for row in rows if points_missing(row, table.charges) <= _WORST]
-    return [row.bytes_mean for row in shown], [points_missing(row, table.charges) for row in shown]
+    shown = [row for row in rows if charged_points(row, table.charges) <= _WORST]
+    return [row.bytes_mean for row in shown], [charged_points(row, table.charges) for row in shown]
 
 
 def _dress(axes: Axes, table: AccuracyTable) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dvfo_env.accuracy.table import Row
 
 
-def points_missing(row: Row, charges: str) -> float:
+def charged_points(row: Row, charges: str) -> float:
     """What the environment charges for a setting, in points, not below 0."""
     missing = row.lost_points if charges == "accuracy" else 100.0 * (1.0 - row.agreement)
     return max(missing, 0.0)
@@ -23,10 +23,10 @@ def worth_choosing(rows: Sequence[Row], charges: str) -> tuple[Row, ...]:
         here = [row for row in rows if (row.cut, row.exit, row.task) == place]
         least = float("inf")
         for row in sorted(
-            here, key=lambda row: (row.bytes_mean, points_missing(row, charges), row.encode_ms)
+            here, key=lambda row: (row.bytes_mean, charged_points(row, charges), row.encode_ms)
         ):
-            if points_missing(row, charges) < least:
-                least = points_missing(row, charges)
+            if charged_points(row, charges) < least:
+                least = charged_points(row, charges)
                 chosen.append(row)
     kept = {id(row) for row in chosen}
     return tuple(row for row in rows if id(row) in kept)
