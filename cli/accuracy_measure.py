@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dvfo_cli.output import print_json, print_note
+from dvfo_cli.progress_line import ProgressLine
 
 if TYPE_CHECKING:
     from dvfo_env.accuracy.measuring.session import Options, Outcome, Progress
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dvfo_env.accuracy.measuring import session
 
     options = _options(arguments)
-    with _Display() as show:
+    with ProgressLine("opening the network and the images", _progress_line) as show:
         try:
             outcome = session.run(options, show)
         except KeyboardInterrupt:
@@ -130,49 +131,6 @@ def _number(option: str, text: str) -> float:
         return float(Fraction(text))
     except (ValueError, ZeroDivisionError):
         raise ConfigError(f"{option}: {text!r} is no number") from None
-
-
-class _Display:
-    """Progress on standard error: one line that changes on a terminal, a line every ten seconds elsewhere."""
-
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._every_s = 0.5 if self._live else 10.0
-        self._shown = 0.0
-        self._width = 0
-
-    def __enter__(self) -> _Display:
-        self._write("opening the network and the images")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.clear()
-
-    def __call__(self, progress: Progress) -> None:
-        import time
-
-        now = time.monotonic()
-        if now - self._shown >= self._every_s:
-            self._shown = now
-            self._write(_progress_line(progress))
-
-    def clear(self) -> None:
-        """Take the changing line away."""
-        if self._live and self._width:
-            sys.stderr.write("\r" + " " * self._width + "\r")
-            sys.stderr.flush()
-            self._width = 0
-
-    def _write(self, line: str) -> None:
-        if self._live:
-            from shutil import get_terminal_size
-
-            line = line[: get_terminal_size().columns - 1]
-            sys.stderr.write("\r" + line.ljust(self._width))
-            self._width = len(line)
-        else:
-            sys.stderr.write(line + "\n")
-        sys.stderr.flush()
 
 
 def _progress_line(progress: Progress) -> str:

@@ -1,59 +1,15 @@
-"""How `dvfo profile` tells where it stands while it measures."""
+"""How far a measurement of this machine is, in words."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dvfo_env.profiling.measure import Progress
 
 
-class ProgressLine:
-    """Progress on standard error: one line that changes on a terminal, a line every ten seconds elsewhere."""
-
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._every_s = 0.5 if self._live else 10.0
-        self._shown = 0.0
-        self._width = 0
-
-    def __enter__(self) -> ProgressLine:
-        self._write("making the networks ready")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.clear()
-
-    def __call__(self, progress: Progress) -> None:
-        """Show how far a run is, unless something was shown just before."""
-        import time
-
-        now = time.monotonic()
-        if now - self._shown >= self._every_s:
-            self._shown = now
-            self._write(_progress_line(progress))
-
-    def clear(self) -> None:
-        """Take the changing line away."""
-        if self._live and self._width:
-            sys.stderr.write("\r" + " " * self._width + "\r")
-            sys.stderr.flush()
-            self._width = 0
-
-    def _write(self, line: str) -> None:
-        if self._live:
-            from shutil import get_terminal_size
-
-            line = line[: get_terminal_size().columns - 1]
-            sys.stderr.write("\r" + line.ljust(self._width))
-            self._width = len(line)
-        else:
-            sys.stderr.write(line + "\n")
-        sys.stderr.flush()
-
-
-def _progress_line(progress: Progress) -> str:
+def profile_line(progress: Progress) -> str:
+    """Visits made, conditions settled, time left."""
     minutes, seconds = divmod(round(progress.left_s), 60)
     left = f"{minutes}:{seconds:02d} left at most"
     if progress.stage == "power":

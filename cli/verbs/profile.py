@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dvfo_cli.output import print_json, print_note, print_table
-from dvfo_cli.profile_progress import ProgressLine
+from dvfo_cli.profile_progress import profile_line
+from dvfo_cli.progress_line import ProgressLine
 
 if TYPE_CHECKING:
     from dvfo_env.profiling.compare import Agreement
@@ -139,7 +140,7 @@ def _options(arguments: argparse.Namespace) -> Options:
 def _measure(options: Options) -> Outcome:
     from dvfo_env.profiling import session
 
-    with ProgressLine() as show:
+    with ProgressLine("making the networks ready", profile_line) as show:
         try:
             return session.run(options, show)
         except KeyboardInterrupt:

@@ -155,6 +155,25 @@ def _memory(board: Board, top_mw: Coefficient) -> tuple[Coefficient, ...]:
     return tuple(steps)
 
 
+def _wall_base(board: Board, fit: WallPower, idle_w: float, source: str) -> Coefficient:
+    """Power with nothing to do: the fit at GPU clock 0 less the waiting core and the memory's step."""
+    driving_mw, step = 0.3 * board.core.value, board.mem_step
+    base_mw = 1000.0 * fit.base_w - driving_mw - step.value
+    note = (
+        f"fitted {1000.0 * fit.base_w:.0f} mW at GPU clock 0 less the waiting core ({driving_mw:.0f}) and "
+        f"the memory's step ({step.value:.0f}), both assumed; quiet idle at the wall read "
+        f"{1000.0 * idle_w:.0f} mW before the runs; that the GPU clock adds nothing at idle is taken from the TX2"
+    )
+    return Coefficient(
+        value=base_mw,
+        unit="mW",
+        evidence="assumed",
+        source=source,
+        note=note,
+        range=(min(base_mw, 1000.0 * idle_w) - step.high, 1000.0 * fit.base_w),
+    )
+
+
 def wall_power_law(
     board: Board,
     fit: WallPower,
@@ -168,8 +187,6 @@ def wall_power_law(
 
     `shares` says what the law of batch 1 has in common with other batches; empty: nothing.
     """
-    driving_mw, step = 0.3 * board.core.value, board.mem_step
-    base_mw = 1000.0 * fit.base_w - driving_mw - step.value
     top_ghz = board.top_mhz[1] / 1000.0
     top = max(1.0, 1.0 + fit.slope_per_ghz * (top_ghz - fit.knee_ghz))
     source = f"{TRITON_SOURCE}/{board.triton}/batch_{'*' if shares else '1'}_power.csv"
@@ -180,21 +197,11 @@ def wall_power_law(
             holdout_error_percent=errors.holdout,
         )  # fmt: skip
 
-    base_note = (
-        f"fitted {1000.0 * fit.base_w:.0f} mW at GPU clock 0 less the waiting core ({driving_mw:.0f}) and "
-        f"the memory's "
-        f"step ({step.value:.0f}), both assumed; quiet idle at the wall read {1000.0 * idle_w:.0f} mW "
-        f"before the runs; "
-        "that the GPU clock adds nothing at idle is taken from the TX2"
-    )
     return PowerLaw(
         meter=board.meter,
         board=PowerTerms(
-            base_mw=Coefficient(
-                value=base_mw, unit="mW", evidence="assumed", source=source, note=base_note,
-                range=(min(base_mw, 1000.0 * idle_w) - step.high, 1000.0 * fit.base_w),
-            ),
-            mem_idle_mw=_memory(board, _assumed(step, "mW", source)),
+            base_mw=_wall_base(board, fit, idle_w, source),
+            mem_idle_mw=_memory(board, _assumed(board.mem_step, "mW", source)),
             cores={CLUSTER: _core(board)},
             gpu=GpuPower(
                 busy_mw=fitted(1000.0 * fit.busy_w_per_ghz * top_ghz * top**2, "mW", "MobileNetV2, batch 1"),
