@@ -162,7 +162,8 @@ def _wall_base(board: Board, fit: WallPower, idle_w: float, source: str) -> Coef
     note = (
         f"fitted {1000.0 * fit.base_w:.0f} mW at GPU clock 0 less the waiting core ({driving_mw:.0f}) and "
         f"the memory's step ({step.value:.0f}), both assumed; quiet idle at the wall read "
-        f"{1000.0 * idle_w:.0f} mW before the runs; that the GPU clock adds nothing at idle is taken from the TX2"
+        f"{1000.0 * idle_w:.0f} mW before the runs; "
+        "that the GPU clock adds nothing at idle is taken from the TX2"
     )
     return Coefficient(
         value=base_mw,
