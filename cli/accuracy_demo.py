@@ -1,7 +1,7 @@
 """Train the demo networks on Fashion-MNIST, so that accuracy can be measured without any download.
 
 Examples:
-    dvfo accuracy train-demo                        all three, about two minutes each on two cores
+    dvfo accuracy train-demo                        all three, two to four minutes each on two cores
     dvfo accuracy train-demo demo-resnet            one
     dvfo accuracy train-demo demo-vgg --threads 1   the same weights wherever torch and processor are the same
 
