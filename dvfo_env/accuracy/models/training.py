@@ -38,7 +38,7 @@ MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-4
 
 EPOCHS = {"demo-vgg": 6, "demo-resnet": 5, "demo-mobilenet": 8}
-"""Two to four minutes each on two cores: demo-vgg took 129 s on an EPYC (Zen 4), 231 s on a Xeon at 2.3 GHz."""
+"""Some minutes each on two cores: demo-vgg takes 231 s on a Xeon at 2.3 GHz."""
 
 Progress = Callable[["Step"], None]
 
