@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_benchmarks.timing import machine
+from dvfo_benchmarks.timing import machine, per_second
 from dvfo_env.codecs import QUANTISED_BITS, ChannelCalibration, FeatureCodec, FeatureSetting, indices
 from dvfo_env.codecs.reference import reference_encode_ms
 
@@ -70,17 +69,12 @@ def bench_codec(*, runs: int = 15, seconds: float = 0.02) -> dict[str, Any]:
 
 def _seconds(act: Callable[[], object], runs: int, seconds: float) -> float:
     """Median processor time of a call over `runs` runs, each of as many calls as fill `seconds`."""
-    act()
-    begun = time.process_time()
-    act()
-    calls = max(1, round(seconds / max(time.process_time() - begun, 1e-6)))
-    times = []
-    for _ in range(runs):
-        begun = time.process_time()
-        for _ in range(calls):
-            act()
-        times.append((time.process_time() - begun) / calls)
-    return statistics.median(times)
+
+    def once() -> int:
+        act()
+        return 1
+
+    return 1.0 / per_second(once, repeats=runs, seconds=seconds, clock=time.process_time)
 
 
 def _features(random: np.random.Generator, n: int) -> NDArray[np.float32]:

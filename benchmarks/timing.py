@@ -12,20 +12,26 @@ from pathlib import Path
 from typing import Any
 
 
-def per_second(run: Callable[[], int], *, repeats: int = 7, seconds: float = 0.3) -> float:
+def per_second(
+    run: Callable[[], int],
+    *,
+    repeats: int = 7,
+    seconds: float = 0.3,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
     """Median over `repeats` of how many items a second `run` handles; it returns how many it handled.
 
-    One call warms up and says how many calls fill `seconds`; each repeat makes that many.
+    One call warms up, another says how many calls fill `seconds` of `clock`; each repeat makes that many.
     """
     run()
-    begun = time.perf_counter()
+    begun = clock()
     run()
-    calls = max(1, round(seconds / max(time.perf_counter() - begun, 1e-9)))
+    calls = max(1, round(seconds / max(clock() - begun, 1e-6)))
     rates = []
     for _ in range(repeats):
-        begun = time.perf_counter()
+        begun = clock()
         items = sum(run() for _ in range(calls))
-        rates.append(items / (time.perf_counter() - begun))
+        rates.append(items / (clock() - begun))
     return statistics.median(rates)
 
 

@@ -78,6 +78,7 @@ class _Place:
 class _MeasuredCut:
     """A measured cut, its settings by ranking and codec; no coder, a bottleneck's width as a share."""
 
+    name: str
     place: _Place
     network: str
     rows: dict[tuple[str, str], Row]
@@ -106,16 +107,15 @@ def leave_one_out() -> tuple[LeftOut, ...]:
     tables = _measured_tables()
     found = []
     for table in tables:
-        card = load_workload(table.workload)
-        guess = derive(card, [other for other in tables if other.workload != table.workload])
-        told: dict[str, dict[tuple[str, str], Row]] = {}
-        for row in guess.all_rows():
-            told.setdefault(row.cut, {})[(row.ranking, row.codec.rpartition("-")[0] or row.codec)] = row
+        others = [
+            cut for other in tables if other.workload != table.workload for cut in _measured_cuts(other)
+        ]
         pairs = [
-            (row, told[cut.rows[key].cut][key])
+            (row, told[key])
             for cut in _measured_cuts(table)
+            for told in (_rows_at(cut.name, cut.place, others),)
             for key, row in cut.rows.items()
-            if key in told.get(row.cut, {}) and row.agreement > 0.75
+            if key in told and row.agreement > 0.75
         ]
         if pairs:
             lost = np.mean([abs(_disagreed(a) - _disagreed(b)) for a, b in pairs])
@@ -140,7 +140,7 @@ def derive(card: WorkloadCard, tables: Sequence[AccuracyTable]) -> AccuracyTable
     rows = [
         row
         for index, cut in enumerate(card.cuts[:-1])
-        for row in _rows_at(cut.name, _place(card, index), measured)
+        for row in _rows_at(cut.name, _place(card, index), measured).values()
     ]
     names = ", ".join(table.name for table in tables)
     return AccuracyTable(
@@ -170,15 +170,16 @@ def _measured_tables() -> list[AccuracyTable]:
 
 def _measured_cuts(table: AccuracyTable) -> Iterable[_MeasuredCut]:
     card = load_workload(table.workload)
+    last_exit = [row for row in table.all_rows() if row.exit == 0]
     for index, cut in enumerate(card.cuts[:-1]):
         place, rows = _place(card, index), dict[tuple[str, str], Row]()
-        for row in table.all_rows():
-            if row.exit == 0 and row.cut == cut.name:
+        for row in last_exit:
+            if row.cut == cut.name:
                 key = (row.ranking, _relative(row.codec, place))
                 if key not in rows or row.bytes_mean < rows[key].bytes_mean:
                     rows[key] = row
         if rows:
-            yield _MeasuredCut(place, table.workload, rows)
+            yield _MeasuredCut(cut.name, place, table.workload, rows)
 
 
 def _relative(codec: str, place: _Place) -> str:
@@ -203,17 +204,18 @@ def _channels(shape: tuple[int, ...]) -> int:
     return shape[-1] if len(shape) == 2 else shape[0]
 
 
-def _rows_at(cut: str, at: _Place, measured: list[_MeasuredCut]) -> list[Row]:
+def _rows_at(cut: str, at: _Place, measured: list[_MeasuredCut]) -> dict[tuple[str, str], Row]:
+    """What the measured cuts say about a cut at a place, by ranking and codec as in `_MeasuredCut`."""
     likeness = np.array([at.likeness(other.place) for other in measured])
     weights = np.exp(likeness - likeness.max())
     weights /= weights.sum()
-    found = []
+    found = {}
     for key in dict.fromkeys(
         key for other in measured for key in other.rows if at.is_input == other.place.is_input
     ):
         has = [i for i, other in enumerate(measured) if key in other.rows and weights[i] > 0.0]
         if weights[has].sum() >= LEAST_WEIGHT and len({measured[i].network for i in has}) >= LEAST_NETWORKS:
-            found.append(_average(cut, at, key, [measured[i] for i in has], weights[has]))
+            found[key] = _average(cut, at, key, [measured[i] for i in has], weights[has])
     return found
 
 

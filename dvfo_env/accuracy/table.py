@@ -9,7 +9,6 @@ rows of the same file.
 from __future__ import annotations
 
 import json
-import os
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -18,6 +17,7 @@ from pydantic import Field, model_validator
 
 from dvfo_env.errors import ConfigError
 from dvfo_env.schema import Coefficient, Evidence, Record, parse_record
+from dvfo_env.user_data import user_data_folder
 from dvfo_env.whole_file import write_whole
 
 FORMAT: Literal[1] = 1
@@ -235,8 +235,7 @@ def columns_of(rows: list[Row] | tuple[Row, ...]) -> Columns:
 
 def user_tables_folder() -> Path:
     """Where a user's own tables lie: `dvfo/accuracy` below $XDG_DATA_HOME (default ~/.local/share)."""
-    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(base).expanduser() / "dvfo" / "accuracy"
+    return user_data_folder() / "accuracy"
 
 
 def list_accuracy_tables() -> tuple[str, ...]:

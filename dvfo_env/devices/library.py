@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from dvfo_env.devices.profile import DeviceProfile
 from dvfo_env.errors import ConfigError
 from dvfo_env.schema import load_yaml
+from dvfo_env.user_data import user_data_folder
 
 _FOLDER = Path(__file__).parent / "profiles"
 
@@ -17,8 +17,7 @@ HOST = "host"
 
 def user_devices_folder() -> Path:
     """Where a user's own profiles lie: `dvfo/devices` below $XDG_DATA_HOME (default ~/.local/share)."""
-    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(base).expanduser() / "dvfo" / "devices"
+    return user_data_folder() / "devices"
 
 
 def list_devices() -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dvfo_env.errors import ConfigError
 from dvfo_env.schema import load_yaml
+from dvfo_env.user_data import user_data_folder
 from dvfo_env.workloads.card import WorkloadCard
 
 CARDS_DIR = Path(__file__).parent / "cards"
@@ -22,8 +23,7 @@ CARDS_DIR = Path(__file__).parent / "cards"
 
 def user_folder() -> Path:
     """Where one's own cards go if nothing else is asked for."""
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data) / "dvfo" / "workloads"
+    return user_data_folder() / "workloads"
 
 
 def own_folders() -> tuple[Path, ...]:

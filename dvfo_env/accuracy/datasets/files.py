@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dvfo_env.errors import DataError
+from dvfo_env.user_data import user_data_folder
 
 FETCH = "make weights"
 """The command that gets every named image and weight file."""
@@ -23,10 +24,7 @@ _CHUNK = 1 << 20
 def data_folder() -> Path:
     """The user's folder of images and trained weights; it need not exist."""
     named = os.environ.get("DVFO_DATA")
-    if named:
-        return Path(named)
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data) / "dvfo"
+    return Path(named) if named else user_data_folder()
 
 
 def package_file(package: str, *parts: str) -> Path | None:

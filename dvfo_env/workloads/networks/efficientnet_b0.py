@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 #: expansion, kernel, stride of the first block, output channels, blocks.
-_STAGES = (
+STAGES = (
     (1, 3, 1, 16, 1),
     (6, 3, 2, 24, 2),
     (6, 5, 2, 40, 2),
@@ -65,7 +65,7 @@ class EfficientNetB0(nn.Module):
         super().__init__()
         layers: list[nn.Module] = [_conv(3, 32, 3, 2)]
         channels = 32
-        for expansion, kernel, stride, out_channels, blocks in _STAGES:
+        for expansion, kernel, stride, out_channels, blocks in STAGES:
             stage: list[nn.Module] = []
             for number in range(blocks):
                 stage.append(MBConv(expansion, kernel, stride if not number else 1, channels, out_channels))

@@ -11,16 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-#: expansion, kernel, stride of the first block, output channels, blocks.
-_STAGES = (
-    (1, 3, 1, 16, 1),
-    (6, 3, 2, 24, 2),
-    (6, 5, 2, 40, 2),
-    (6, 3, 2, 80, 3),
-    (6, 5, 1, 112, 3),
-    (6, 5, 2, 192, 4),
-    (6, 3, 1, 320, 1),
-)
+from dvfo_env.workloads.networks.efficientnet_b0 import STAGES
 
 _EPSILON = 1e-3
 
@@ -62,7 +53,7 @@ class EfficientNetLite0(nn.Module):
         self._bn0 = nn.BatchNorm2d(32, eps=_EPSILON)
         blocks: list[nn.Module] = []
         channels = 32
-        for expansion, kernel, stride, out_channels, count in _STAGES:
+        for expansion, kernel, stride, out_channels, count in STAGES:
             for number in range(count):
                 blocks.append(MBConv(expansion, kernel, stride if not number else 1, channels, out_channels))
                 channels = out_channels
