@@ -14,8 +14,7 @@ class Policy(Protocol):
     """A decision maker for a batch of devices.
 
     `name` is what tables print. A policy may keep memory per environment: `reset(n)` clears it for a batch of
-    n
-    episodes that begin together.
+    n episodes that begin together, and a batch of another size than the last begins anew.
     """
 
     name: str
@@ -35,3 +34,11 @@ class SeesTrueState(Protocol):
 
     def bind(self, simulator: Simulator) -> None:
         """Look at this simulator from now on."""
+
+
+@runtime_checkable
+class LearnsOnline(Protocol):
+    """A policy that goes on learning while it decides, from what each request turned out to cost."""
+
+    def learn(self, costs: NDArray[np.float64]) -> None:
+        """Take the costs float64 [N] of the requests last decided on, dropped ones included."""

@@ -9,11 +9,11 @@ from dvfo_env.errors import ConfigError
 from dvfo_env.tables import CostTables
 
 _MODULES = {
-    "governor": "governor",
+    "performance": "performance",
     "powersave": "powersave",
-    "all-cloud": "all_cloud",
+    "all-server": "all_server",
     "best-fixed": "best_fixed",
-    "neurosurgeon": "neurosurgeon",
+    "neurosurgeon-style": "neurosurgeon_style",
     "planner": "planner",
     "random": "random_choice",
     "clairvoyant": "clairvoyant",

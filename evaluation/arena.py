@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_agents.baselines.cache import recall, remember, tables_digest
 from dvfo_agents.registry import baseline_names
+from dvfo_agents.result_cache import recall, remember, tables_digest
 from dvfo_env.oracle import bound_costs
 from dvfo_env.scenario import Scenario, load_scenario
 from dvfo_env.tables import CostTables, compile_scenario
@@ -116,7 +116,7 @@ def _summarise(
 ) -> Arena:
     clairvoyant = episodes.get("clairvoyant")
     references = References(
-        governor=episodes["governor"],
+        governor=episodes["performance"],
         best_fixed=episodes["best-fixed"],
         bound=bound,
         clairvoyant=None if clairvoyant is None else clairvoyant.cost_per_request,
@@ -234,7 +234,7 @@ def _standing(arena: Arena, row: Row) -> str:
 
 
 def _capital(agent: str) -> str:
-    if agent in ("planner", "governor"):
+    if agent in ("planner", "performance"):
         return f"The {agent}"
     first, *rest = agent.split(" ")
     return " ".join((first.upper() if rest else first.capitalize(), *rest))  # PPO run-3, but Neurosurgeon

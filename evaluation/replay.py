@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dvfo_agents.baselines.cache import tables_digest
+from dvfo_agents.result_cache import tables_digest
 from dvfo_env.errors import ResultsError
 from dvfo_env.scenario import load_scenario
 from dvfo_env.tables import CostTables, compile_scenario

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-from dvfo_agents.baselines.cache import tables_digest
+from dvfo_agents.result_cache import tables_digest
 from dvfo_env.errors import ResultsError
 from dvfo_evaluation.arena import Arena
 

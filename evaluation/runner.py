@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_agents.policy import Policy, SeesTrueState
+from dvfo_agents.policy import LearnsOnline, Policy, SeesTrueState
 from dvfo_env.simulator import TRAINING_BANK_SEED, Simulator
 from dvfo_env.state import (
     ACCURACY_LOST,
@@ -153,6 +153,8 @@ def _run_block(policy: Policy, tables: CostTables, block: SeedBlock) -> Episodes
         actions = policy.act(observations)
         before = simulator.states[:_TRACED].copy()
         batch = simulator.step(actions)
+        if isinstance(policy, LearnsOnline):
+            policy.learn(-batch.rewards.astype(np.float64))
         rows = batch.outcomes
         sent = actions[:, CUT] < local
         sums["answered"] += running

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dvfo_agents.baselines.cache import recall, remember, tables_digest
+from dvfo_agents.result_cache import recall, remember, tables_digest
 from dvfo_env.evidence import assumed
 from dvfo_env.scenario import Scenario, load_scenario
 from dvfo_env.tables import CostTables, compile_scenario

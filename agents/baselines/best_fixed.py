@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_agents.baselines.cache import recall, remember, tables_digest
 from dvfo_agents.baselines.constant import ConstantPolicy
+from dvfo_agents.result_cache import recall, remember, tables_digest
 from dvfo_env.oracle import best_fixed_action
 from dvfo_env.tables import CostTables
 

@@ -33,10 +33,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_agents.baselines.belief import BankStatistics, Belief, silence_ms, states_of
-from dvfo_agents.baselines.cache import recall, remember, tables_digest
-from dvfo_agents.baselines.search import make_space, search
-from dvfo_agents.baselines.tuning import training_cost
+from dvfo_agents.planning.belief import BankStatistics, Belief, silence_ms, states_of
+from dvfo_agents.planning.search import make_space, search
+from dvfo_agents.planning.tuning import training_cost
+from dvfo_agents.result_cache import recall, remember, tables_digest
 from dvfo_env.tables import CUT, CostTables
 
 _KIND = "planner"

@@ -22,7 +22,7 @@ FULL_WIDTH = 120
 #: Headroom below which a scenario teaches little.
 LITTLE = 0.1
 #: The baselines shown where there are fewer columns: the ones a new policy is compared with first.
-NARROW = ("neurosurgeon", "planner", "clairvoyant")
+NARROW = ("neurosurgeon-style", "planner", "clairvoyant")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dvfo_agents.baselines.cache import cache_folder, recall, remember
 from dvfo_agents.policy import SeesTrueState
 from dvfo_agents.registry import baseline_names, make_baseline
+from dvfo_agents.result_cache import cache_folder, recall, remember
 from dvfo_env.errors import ConfigError
 from dvfo_env.oracle import bound_costs
 from dvfo_env.simulator import Simulator
@@ -72,7 +72,7 @@ def test_every_baseline_works_with_one_compression_level_and_a_sampled_weight(
     assert (costs_of(name, tables, seeds) >= bound - 1e-4).all()
 
 
-@pytest.mark.parametrize("name", ["all-cloud", "neurosurgeon", "planner", "best-fixed"])
+@pytest.mark.parametrize("name", ["all-server", "neurosurgeon-style", "planner", "best-fixed"])
 def test_a_workload_with_one_cut_leaves_everything_on_the_device(name: str, tmp_path: Path) -> None:
     last = compile_scenario(scenario(tmp_path)).choices["cut"][-1]
     tables = world(tmp_path, action={"cuts": [last]})
@@ -80,15 +80,15 @@ def test_a_workload_with_one_cut_leaves_everything_on_the_device(name: str, tmp_
     assert (actions[:, CUT] == 0).all()
 
 
-def test_all_cloud_sends_the_input_and_governor_sends_nothing(tables: CostTables) -> None:
+def test_all_server_sends_the_input_and_governor_sends_nothing(tables: CostTables) -> None:
     observations = Simulator(tables, 2).reset(np.arange(2))
-    assert (make_baseline("all-cloud", tables).act(observations)[:, CUT] == 0).all()
-    governed = make_baseline("governor", tables).act(observations)
+    assert (make_baseline("all-server", tables).act(observations)[:, CUT] == 0).all()
+    governed = make_baseline("performance", tables).act(observations)
     np.testing.assert_array_equal(governed, np.stack([tables.out_of_the_box] * 2))
 
 
 def test_neurosurgeon_uses_one_level_only(tables: CostTables) -> None:
-    policy = make_baseline("neurosurgeon", tables)
+    policy = make_baseline("neurosurgeon-style", tables)
     simulator = Simulator(tables, 16, bank_seed=3)
     observations = simulator.reset(np.arange(16))
     levels = set()
@@ -100,7 +100,7 @@ def test_neurosurgeon_uses_one_level_only(tables: CostTables) -> None:
 
 
 def test_a_name_that_is_no_baseline_is_refused_with_the_known_ones(tables: CostTables) -> None:
-    with pytest.raises(ConfigError, match=r"'oracle' is not a baseline; known: governor, .*clairvoyant"):
+    with pytest.raises(ConfigError, match=r"'oracle' is not a baseline; known: performance, .*clairvoyant"):
         make_baseline("oracle", tables)
 
 

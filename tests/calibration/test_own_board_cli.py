@@ -110,7 +110,7 @@ def test_baselines_run_on_ones_own_board(tmp_path: Path, capsys: pytest.CaptureF
         "--seeds",
         "4",
         "--agents",
-        "governor,planner",
+        "performance,planner",
     )
     assert main([*told, "--json", "--out", str(tmp_path / "report")]) == 0
     rows = json.loads(capsys.readouterr().out)

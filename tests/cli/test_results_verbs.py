@@ -33,7 +33,13 @@ def test_scenarios_tells_headroom_evidence_and_every_baseline(
     assert row["name"] == "toy"
     assert row["headroom"]["low"] <= row["headroom"]["mean"] <= row["headroom"]["high"]
     assert 0.0 <= row["measured_share"] <= 1.0
-    assert set(row["baselines"]) >= {"governor", "best-fixed", "neurosurgeon", "planner", "clairvoyant"}
+    assert set(row["baselines"]) >= {
+        "performance",
+        "best-fixed",
+        "neurosurgeon-style",
+        "planner",
+        "clairvoyant",
+    }
 
     assert main(["scenarios", toy, "--quick"]) == 0
     told = capsys.readouterr().out
@@ -56,7 +62,7 @@ def test_results_replay_and_a_changed_figure_is_found(
     toy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "report"
-    told = ["--agents", "governor,all-cloud", "--seeds", "4", "--out", str(out), "--json"]
+    told = ["--agents", "performance,all-server", "--seeds", "4", "--out", str(out), "--json"]
     assert main(["evaluate", "--scenario", toy, *told]) == 0
     capsys.readouterr()
     results = out / "results.csv"

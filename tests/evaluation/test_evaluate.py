@@ -47,11 +47,11 @@ def results(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_json_rows_hold_the_promised_keys(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--scenario", str(world), "--agents", "neurosurgeon", "--seeds", "4", "--json"]
+    arguments = ["--scenario", str(world), "--agents", "neurosurgeon-style", "--seeds", "4", "--json"]
     assert dvfo_evaluate.main([*arguments, "--out", str(tmp_path)]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["agent"] for row in rows][-1] == "bound"
-    assert {"governor", "best-fixed", "neurosurgeon"} < {row["agent"] for row in rows}
+    assert {"performance", "best-fixed", "neurosurgeon-style"} < {row["agent"] for row in rows}
     for row in rows[:-1]:
         assert row["scenario"] == "toy"
         for key in CONTRACT:
@@ -64,7 +64,7 @@ def test_rows_are_sorted_by_cost_and_references_score_zero(arena: Arena) -> None
     costs = [row.cost.mean for row in arena.rows[:-1]]
     assert costs == sorted(costs)
     by_agent = {row.agent: row.measures for row in arena.rows}
-    assert by_agent["governor"]["savings"] == pytest.approx((0.0, 0.0, 0.0))
+    assert by_agent["performance"]["savings"] == pytest.approx((0.0, 0.0, 0.0))
     assert by_agent["best-fixed"]["score"] == pytest.approx((0.0, 0.0, 0.0))
     assert by_agent["clairvoyant"]["clairvoyant_share"] == pytest.approx((1.0, 1.0, 1.0))
     assert by_agent["bound"]["score"] == pytest.approx((1.0, 1.0, 1.0))
@@ -183,7 +183,7 @@ def test_a_trace_takes_the_place_of_the_uplink_and_policies_stay_as_they_are(
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--agents", "planner,oracle"], "--agents: 'oracle' is not a baseline; known: governor"),
+        (["--agents", "planner,oracle"], "--agents: 'oracle' is not a baseline; known: performance"),
         (["--seeds", "1"], "--seeds: 1 is not between 2 and 65536"),
         (["--scenario", "nowhere"], "nowhere"),
         (["--uplink", "nowhere.csv"], "--uplink: nowhere.csv: no such file"),

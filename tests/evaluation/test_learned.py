@@ -62,7 +62,9 @@ def test_other_weights_than_those_evaluated_are_noticed(runs: list[Path], tmp_pa
     run = tmp_path / "run"
     shutil.copytree(runs[0], run)
     assert (
-        dvfo_evaluate.main([str(run), "--agents", "governor", "--seeds", "4", "--out", str(tmp_path / "out")])
+        dvfo_evaluate.main(
+            [str(run), "--agents", "performance", "--seeds", "4", "--out", str(tmp_path / "out")]
+        )
         == 0
     )
     before = checkpoint_sha256(run)

@@ -20,7 +20,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> CostTables:
     return compile_scenario(load_scenario(scenario_file(tmp_path_factory.mktemp("world"))))
 
 
-@pytest.mark.parametrize("name", ["governor", "powersave", "random", "neurosurgeon"])
+@pytest.mark.parametrize("name", ["performance", "powersave", "random", "neurosurgeon-style"])
 def test_the_cost_of_an_episode_is_minus_the_rewards_of_the_environment(
     name: str, tables: CostTables
 ) -> None:
@@ -43,7 +43,7 @@ def test_the_cost_of_an_episode_is_minus_the_rewards_of_the_environment(
         assert (found.answered[i], found.dropped[i]) == (answered, dropped)
 
 
-@pytest.mark.parametrize("name", ["governor", "powersave", "random"])
+@pytest.mark.parametrize("name", ["performance", "powersave", "random"])
 def test_every_request_is_either_answered_or_dropped(name: str, tables: CostTables) -> None:
     found = run_policy(make_baseline(name, tables), tables, held_out(8))
     np.testing.assert_array_equal(found.answered + found.dropped, found.requests)
@@ -77,7 +77,7 @@ def test_held_out_worlds_are_not_those_of_training() -> None:
 def test_the_world_is_the_same_whatever_the_policy_does(tables: CostTables) -> None:
     block = (SeedBlock(1, np.array([2_000_000])),)
     slow = run_policy(make_baseline("powersave", tables), tables, block).moments
-    fast = run_policy(make_baseline("governor", tables), tables, block).moments
+    fast = run_policy(make_baseline("performance", tables), tables, block).moments
     assert set(slow.arrival_ms) <= set(fast.arrival_ms)
 
 
@@ -86,13 +86,13 @@ def test_no_policy_is_above_the_bound_on_held_out_seeds(tables: CostTables) -> N
     bound = np.concatenate(
         [bound_costs(tables, b.episode_seeds, bank_seed=b.bank_seed).mean(axis=1) for b in blocks]
     )
-    for name in ("clairvoyant", "governor", "all-cloud"):
+    for name in ("clairvoyant", "performance", "all-server"):
         found = run_policy(make_baseline(name, tables), tables, blocks)
         assert (found.cost_per_request >= bound - 1e-6).all()
 
 
 def test_a_decision_takes_some_time(tables: CostTables) -> None:
-    assert 0.0 < decision_us(make_baseline("governor", tables), tables) < 1e6
+    assert 0.0 < decision_us(make_baseline("performance", tables), tables) < 1e6
 
 
 def test_scenarios_load_by_path(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_agents.baselines.search import make_space, search
+from dvfo_agents.planning.search import make_space, search
 from dvfo_env.observation import SILENCE_MS, index_of, rate_mbps, rtt_ms, server_factor, temperature_c
 from dvfo_env.simulator import TRAINING_BANK_SEED
 from dvfo_env.state import STATE

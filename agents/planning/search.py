@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_agents.baselines.expectation import COST_APART, HOLD_MS, HOLDS, expected_cost, penalties, remainder
+from dvfo_agents.planning.expectation import COST_APART, HOLD_MS, HOLDS, expected_cost, penalties, remainder
 from dvfo_env.compiled import inline_kernel, kernel
 from dvfo_env.oracle.clairvoyant import remainder_floor
 from dvfo_env.serving import capped, run_head

@@ -13,4 +13,4 @@ from dvfo_env.tables import CostTables
 
 def make(tables: CostTables) -> ConstantPolicy:
     """The policy for a compiled scenario."""
-    return ConstantPolicy("governor", tables.out_of_the_box)
+    return ConstantPolicy("performance", tables.out_of_the_box)

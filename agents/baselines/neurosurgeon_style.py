@@ -19,9 +19,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_agents.baselines.belief import BankStatistics, Belief, silence_ms, states_of
-from dvfo_agents.baselines.search import make_space, search
-from dvfo_agents.baselines.tuning import training_cost
+from dvfo_agents.planning.belief import BankStatistics, Belief, silence_ms, states_of
+from dvfo_agents.planning.search import make_space, search
+from dvfo_agents.planning.tuning import training_cost
 from dvfo_env.tables import LEVEL, RATE, CostTables
 
 _FORGET_MS = (1000.0, 250.0, 4000.0, np.inf)
@@ -37,7 +37,7 @@ class Neurosurgeon:
         forget_ms: age at which the throughput last seen is no longer believed.
     """
 
-    name = "neurosurgeon"
+    name = "neurosurgeon-style"
 
     def __init__(
         self, tables: CostTables, statistics: BankStatistics, level: int, forget_ms: float = _FORGET_MS[0]

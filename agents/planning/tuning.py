@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dvfo_agents.policy import Policy
+from dvfo_agents.policy import LearnsOnline, Policy
 from dvfo_env.simulator import TRAINING_BANK_SEED, Simulator
 from dvfo_env.tables import CostTables
 
@@ -23,6 +23,8 @@ def training_cost(policy: Policy, tables: CostTables, episodes: int = 24) -> flo
     total = 0.0
     while running.any():
         batch = simulator.step(policy.act(observations))
+        if isinstance(policy, LearnsOnline):
+            policy.learn(-batch.rewards.astype(np.float64))
         total -= float(batch.rewards[running].sum(dtype=np.float64))
         running &= batch.ends == 0
         observations = batch.observations

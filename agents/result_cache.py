@@ -53,7 +53,12 @@ def code_digest() -> str:
     names = ("arrivals.py", "dynamics.py", "serving.py", "state.py", "observation.py", "simulator.py")
     digest = hashlib.sha256()
     files = [core / name for name in names]
-    for file in (*files, *sorted((core / "oracle").glob("*.py")), *sorted(here.glob("*.py"))):
+    for file in (
+        *files,
+        *sorted((core / "oracle").glob("*.py")),
+        *sorted((here / "baselines").glob("*.py")),
+        *sorted((here / "planning").glob("*.py")),
+    ):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

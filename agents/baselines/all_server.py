@@ -1,4 +1,4 @@
-"""All-cloud: the whole network runs on the server, always.
+"""All-server: the whole network runs on the server, always.
 
 Tuned, not a straw man: the raw input is sent at the cut "input" (the scenario's first cut, where it offers no
 other), with the one compression level and the clocks that have the least expected cost over the training
@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from dvfo_agents.baselines.belief import states_of
 from dvfo_agents.baselines.constant import ConstantPolicy
-from dvfo_agents.baselines.search import make_space, search
+from dvfo_agents.planning.belief import states_of
+from dvfo_agents.planning.search import make_space, search
 from dvfo_env.simulator import TRAINING_BANK_SEED, Simulator
 from dvfo_env.tables import CPU, CUT, GPU, MEM, CostTables
 
@@ -31,4 +31,4 @@ def make(tables: CostTables) -> ConstantPolicy:
         search(tables, space, states, worlds, action)
         states["cpu"], states["gpu"], states["mem"] = action[:, CPU], action[:, GPU], action[:, MEM]
     action[0, CUT] = 0
-    return ConstantPolicy("all-cloud", action[0])
+    return ConstantPolicy("all-server", action[0])
