@@ -59,7 +59,8 @@ class CostTables:
 
     `choices` holds the value of every index of every action part, in physical units or names; the last cut is
     always "everything local". `encoders` [K][Z] names what encodes at each cut on each compression level: the
-    raw input has codecs of its own, and nothing is encoded at the last cut.
+    raw input has codecs of its own, and nothing is encoded at the last cut. `rtt_factor` and `load_factor`
+    multiply those columns of every bank (`perturbation.perturbed`).
     """
 
     scenario: Scenario
@@ -78,6 +79,8 @@ class CostTables:
     reference_latency_ms: float
     reference_energy_mj: float
     coefficients: dict[str, Coefficient]
+    rtt_factor: float = 1.0
+    load_factor: float = 1.0
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -100,7 +103,10 @@ class CostTables:
         Returns float32 [BANK_SAMPLES, 4], columns RATE, RTT, LOAD, RATE_LOG2. Policies compared on the same
         bank and episode seeds meet exactly the same world.
         """
-        return _bank(cast(Hashable, self.uplink), self.server, seed)
+        uplink = cast(Hashable, self.uplink)
+        if self.rtt_factor == 1.0 and self.load_factor == 1.0:
+            return _bank(uplink, self.server, seed)
+        return _scaled_bank(uplink, self.server, seed, self.rtt_factor, self.load_factor)
 
     def describe_action(self, indices: NDArray[np.integer]) -> dict[str, str | float]:
         """One action [6] as names and physical units; `compression` is what encodes at the chosen cut."""
@@ -138,6 +144,17 @@ def _bank(uplink_key: Hashable, server: ServerModel, seed: int) -> NDArray[np.fl
     bank[:, :LOAD] = uplink.bank(BANK_SAMPLES, seed)
     bank[:, LOAD] = server.load_bank(BANK_SAMPLES, uplink.step_ms, seed)
     bank[:, RATE_LOG2] = np.log2(np.maximum(bank[:, RATE], np.float32(2.0**FLOOR_LOG2)))
+    bank.setflags(write=False)
+    return bank
+
+
+@lru_cache(maxsize=32)
+def _scaled_bank(
+    uplink_key: Hashable, server: ServerModel, seed: int, rtt_factor: float, load_factor: float
+) -> NDArray[np.float32]:
+    bank = _bank(uplink_key, server, seed).copy()
+    bank[:, RTT] *= np.float32(rtt_factor)
+    bank[:, LOAD] *= np.float32(load_factor)
     bank.setflags(write=False)
     return bank
 
