@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast, get_args
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from dvfo_env.errors import ConfigError
 from dvfo_env.scenario import configs_folder
@@ -20,13 +20,18 @@ Layers = Annotated[tuple[Count, ...], Field(min_length=1)]
 
 
 class LearnerConfig(Record):
-    """What both learners share.
+    """What all learners share.
 
     `learning_rate` falls linearly over the run to `learning_rate * final_learning_rate_share`. `cost_knee`:
     the learner sees costs above it on a logarithmic scale (`training_env.compress`); logs and scores never
     do. `minutes` is the budget when the command line gives none.
     `checkpoint_s`: seconds between checkpoints.
+
+    Subclasses name their `algorithm` and say whether they act on the Box view (`continuous`) or on the
+    MultiDiscrete one.
     """
+
+    continuous: ClassVar[bool] = False
 
     minutes: Positive
     n_envs: Count
@@ -59,8 +64,8 @@ class PPOConfig(LearnerConfig):
     target_kl: Positive | None = None
 
 
-class SACConfig(LearnerConfig):
-    """Soft actor-critic on the Box view; fields as in `stable_baselines3.SAC`.
+class SoftConfig(LearnerConfig):
+    """What the soft actor-critics on the Box view share; fields as in `stable_baselines3.SAC`.
 
     `train_freq` and `gradient_steps` count steps of the whole batch of `n_envs` environments, so there are
     gradient_steps / (train_freq * n_envs) updates per environment step. `ent_coef` falls
@@ -68,18 +73,29 @@ class SACConfig(LearnerConfig):
     the other end of an axis, and a narrow policy never looks there.
     """
 
-    algorithm: Literal["sac"]
+    continuous: ClassVar[bool] = True
+
     buffer_size: Count
     learning_starts: Annotated[int, Field(ge=0)]
-    tau: Share
     train_freq: Count
     gradient_steps: Count
     ent_coef: Positive
     final_ent_coef: Positive
 
 
-AgentConfig = PPOConfig | SACConfig
-_KINDS: dict[str, type[PPOConfig] | type[SACConfig]] = {"ppo": PPOConfig, "sac": SACConfig}
+class SACConfig(SoftConfig):
+    """Soft actor-critic on the Box view."""
+
+    algorithm: Literal["sac"]
+    tau: Share
+
+
+#: Every configuration, told apart by `algorithm`; a run folder's `run.yaml` holds one of them.
+AgentConfig = Annotated[PPOConfig | SACConfig, Field(discriminator="algorithm")]
+_KINDS: dict[str, type[LearnerConfig]] = {
+    get_args(kind.model_fields["algorithm"].annotation)[0]: kind
+    for kind in get_args(get_args(AgentConfig)[0])
+}
 
 
 def list_agents() -> tuple[str, ...]:
@@ -113,5 +129,4 @@ def parse_agent_config(data: Any, where: str) -> AgentConfig:
     kind = data.get("algorithm") if isinstance(data, dict) else None
     if not isinstance(kind, str) or kind not in _KINDS:
         raise ConfigError(f"{where}: algorithm: expected one of {', '.join(_KINDS)}, found {kind!r}")
-    config = parse_record(data, _KINDS[kind], where)
-    return TypeAdapter(AgentConfig).validate_python(config)
+    return cast(AgentConfig, parse_record(data, _KINDS[kind], where))

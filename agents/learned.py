@@ -6,17 +6,14 @@ import hashlib
 import json
 import sys
 import zipfile
-from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
 from dvfo_agents.checkpoint import newest_whole
-from dvfo_agents.config import AgentConfig, PPOConfig
+from dvfo_agents.decisions import Decide, decision
 from dvfo_agents.run_folder import read_run_config
 from dvfo_env.errors import CheckpointError, ConfigError
 from dvfo_env.observation import OBSERVATION_SIZE
@@ -25,14 +22,10 @@ from dvfo_env.spaces import ActionView
 from dvfo_env.tables import ACTION_PARTS, CostTables, compile_scenario
 
 _WEIGHTS = "weights.safetensors"
-Decide = Callable[[NDArray[np.float32]], NDArray[Any]]
 
 
 class LearnedPolicy:
     """A trained policy behind `dvfo_agents.policy.Policy`; it keeps no memory between requests.
-
-    PPO takes the most probable choice of every part, SAC the middle of its distribution: no randomness is
-    left.
 
     Attributes:
         name: the algorithm, `ppo` or `sac`.
@@ -88,18 +81,16 @@ def load_policy(
     if checkpoint is None:
         raise CheckpointError(f"{path}: nothing has been saved yet")
     tables = compile_scenario(config.scenario) if tables is None else tables
-    discrete = isinstance(config.agent, PPOConfig)
-    view = ActionView(tables, continuous=not discrete)
+    view = ActionView(tables, continuous=config.agent.continuous)
     try:
         weights = safetensors.numpy.load(checkpoint.files[_WEIGHTS])
-        network = _network(weights, config.agent)
+        decide = decision(config.agent, weights, view.sizes.tolist(), OBSERVATION_SIZE)
     except (KeyError, ValueError, safetensors.SafetensorError) as error:
         raise CheckpointError(
             f"{checkpoint.path / _WEIGHTS}: holds no {config.agent.algorithm} policy: {error}"
         ) from None
     trained = json.loads(checkpoint.files["counters.json"])["action_sizes"]
     _check_sizes(path, trained, tables)
-    decide = _most_probable(network, view.sizes) if discrete else _tanh(network)
     return LearnedPolicy(config.agent.algorithm, path, config.scenario, checkpoint.steps, view, decide)
 
 
@@ -110,45 +101,6 @@ def _check_sizes(path: Path, trained: list[int], tables: CostTables) -> None:
                 f"{path}: was trained with {size} choices of {part}, "
                 f"scenario {tables.scenario.name!r} has {legal}: train on that scenario"
             )
-
-
-def _network(weights: dict[str, NDArray[np.float32]], config: AgentConfig) -> Decide:
-    """The policy's network: observations float32 [N, features] to outputs float32 [N, outputs]."""
-    hidden, last = (
-        ("mlp_extractor.policy_net", "action_net")
-        if isinstance(config, PPOConfig)
-        else ("actor.latent_pi", "actor.mu")
-    )
-    names = [*(f"{hidden}.{2 * i}" for i in range(len(config.net_arch))), last]
-    layers = [(np.ascontiguousarray(weights[f"{name}.weight"].T), weights[f"{name}.bias"]) for name in names]
-    if layers[0][0].shape[0] != OBSERVATION_SIZE:
-        raise ValueError(f"expects {layers[0][0].shape[0]} features, observations have {OBSERVATION_SIZE}")
-    tanh = config.activation == "tanh"
-
-    def forward(observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        values = observations
-        for weight, bias in layers[:-1]:
-            values = values @ weight
-            values += bias
-            np.tanh(values, out=values) if tanh else np.maximum(values, 0.0, out=values)
-        return values @ layers[-1][0] + layers[-1][1]
-
-    return forward
-
-
-def _most_probable(network: Decide, sizes: NDArray[np.int64]) -> Decide:
-    edges = np.concatenate([[0], np.cumsum(sizes)])
-
-    def decide(observations: NDArray[np.float32]) -> NDArray[np.int64]:
-        logits = network(observations)
-        heads = [logits[:, low:high].argmax(axis=1) for low, high in pairwise(edges)]
-        return np.stack(heads, axis=1)
-
-    return decide
-
-
-def _tanh(network: Decide) -> Decide:
-    return lambda observations: np.tanh(network(observations))
 
 
 def _load_zip(path: Path, tables: CostTables | None, trust_pickle: bool) -> LearnedPolicy:
