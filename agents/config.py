@@ -16,6 +16,7 @@ AGENT_FOLDER = "agents"
 Positive = Annotated[float, Field(gt=0.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
+Part = Literal["cut", "mapping", "cpu_mhz", "gpu_mhz", "mem_mhz", "compression"]
 Layers = Annotated[tuple[Count, ...], Field(min_length=1)]
 
 
@@ -25,7 +26,13 @@ class LearnerConfig(Record):
     `learning_rate` falls linearly over the run to `learning_rate * final_learning_rate_share`. `cost_knee`:
     the learner sees costs above it on a logarithmic scale (`training_env.compress`); logs and scores never
     do. `minutes` is the budget when the command line gives none.
-    `checkpoint_s`: seconds between checkpoints.
+    `checkpoint_s`: seconds between checkpoints. `name` is what tables call the agent where its algorithm does
+    not say enough.
+
+    `history`: the observations of the last so many requests are stacked, newest first. `acts_on`: the parts
+    of the action it decides on (default all); the rest stays as out of the box. `domain_randomisation`: train
+    on devices whose latency, power, round-trip and server times differ from the model by up to this share,
+    see `fleet`.
 
     Subclasses name their `algorithm` and say whether they act on the Box view (`continuous`) or on the
     MultiDiscrete one.
@@ -44,6 +51,16 @@ class LearnerConfig(Record):
     cost_knee: Positive
     torch_threads: Count
     checkpoint_s: Positive = 20.0
+    name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] | None = None
+    history: Count = 1
+    acts_on: Annotated[tuple[Part, ...], Field(min_length=1)] | None = None
+    domain_randomisation: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    algorithm: str
+
+    @property
+    def label(self) -> str:
+        """What tables call the agent."""
+        return self.name or self.algorithm
 
 
 class PPOConfig(LearnerConfig):

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from dvfo_agents.checkpoint import newest_whole
 from dvfo_agents.decisions import Decide, decision
+from dvfo_agents.history import History
 from dvfo_agents.run_folder import read_run_config
+from dvfo_agents.view import agent_view
 from dvfo_env.errors import CheckpointError, ConfigError
 from dvfo_env.observation import OBSERVATION_SIZE
 from dvfo_env.scenario import Scenario
@@ -25,10 +27,12 @@ _WEIGHTS = "weights.safetensors"
 
 
 class LearnedPolicy:
-    """A trained policy behind `dvfo_agents.policy.Policy`; it keeps no memory between requests.
+    """A trained policy behind `dvfo_agents.policy.Policy`.
+
+    It remembers the observations of as many requests as it was trained to see (`history`), and nothing else.
 
     Attributes:
-        name: the algorithm, `ppo` or `sac`.
+        name: the agent's name in tables, see `LearnerConfig.label`.
         run: the run folder (or file) it was loaded from.
         scenario: the scenario it was trained on; None where that is not known (a stable-baselines3 file).
         steps: environment steps it was trained for; None where that is not known.
@@ -42,6 +46,7 @@ class LearnedPolicy:
         steps: int | None,
         view: ActionView,
         decide: Decide,
+        history: int = 1,
     ) -> None:
         self.name = name
         self.run = run
@@ -49,13 +54,16 @@ class LearnedPolicy:
         self.steps = steps
         self._view = view
         self._decide = decide
+        self._history = History(history)
 
     def reset(self, n: int) -> None:
-        """Nothing to forget."""
+        """Forget the observations of earlier requests."""
+        self._history.stacked = None
 
     def act(self, observations: NDArray[np.float32]) -> NDArray[np.int64]:
         """Joint-action indices int64 [N, parts] for observations float32 [N, OBSERVATION_SIZE]."""
-        return self._view.to_indices(self._decide(np.asarray(observations, dtype=np.float32)))
+        stacked = self._history.push(np.asarray(observations, dtype=np.float32))
+        return self._view.to_indices(self._decide(stacked))
 
 
 def load_policy(
@@ -81,17 +89,18 @@ def load_policy(
     if checkpoint is None:
         raise CheckpointError(f"{path}: nothing has been saved yet")
     tables = compile_scenario(config.scenario) if tables is None else tables
-    view = ActionView(tables, continuous=config.agent.continuous)
+    agent = config.agent
+    view = agent_view(tables, agent)
     try:
         weights = safetensors.numpy.load(checkpoint.files[_WEIGHTS])
-        decide = decision(config.agent, weights, view.sizes.tolist(), OBSERVATION_SIZE)
+        decide = decision(agent, weights, view.sizes.tolist(), agent.history * OBSERVATION_SIZE)
     except (KeyError, ValueError, safetensors.SafetensorError) as error:
         raise CheckpointError(
-            f"{checkpoint.path / _WEIGHTS}: holds no {config.agent.algorithm} policy: {error}"
+            f"{checkpoint.path / _WEIGHTS}: holds no {agent.algorithm} policy: {error}"
         ) from None
     trained = json.loads(checkpoint.files["counters.json"])["action_sizes"]
     _check_sizes(path, trained, tables)
-    return LearnedPolicy(config.agent.algorithm, path, config.scenario, checkpoint.steps, view, decide)
+    return LearnedPolicy(agent.label, path, config.scenario, checkpoint.steps, view, decide, agent.history)
 
 
 def _check_sizes(path: Path, trained: list[int], tables: CostTables) -> None:

@@ -3,9 +3,10 @@
     weights.safetensors    every network's parameters, under stable-baselines3's names
     optimisers.safetensors the moments of every optimiser
     world.npy              the state of every simulated device (structured array `state.STATE`)
-    arrays.safetensors     running returns, random state of torch and numpy, what the learner names itself
-                           (`Learner.memory`: last observations, replay buffer)
-    counters.json          steps, seconds trained, random state of python, recent costs, the learner's own
+    arrays.safetensors     random state of torch and numpy; what the environments (`TrainingEnv.memory`:
+                           running returns, stacked observations) and the learner (`Learner.memory`: last
+                           observations, replay buffer) name themselves
+    counters.json          steps, seconds trained, random state of python, counts of environments and learner
 
 A learner restored from it goes on exactly as the one it was taken from would have: the same weights, bit for
 bit, after the same number of further steps (same machine, same torch, same number of threads, a budget in
@@ -31,7 +32,7 @@ from dvfo_env.errors import CheckpointError
 from dvfo_env.state import STATE
 
 WEIGHTS = "weights.safetensors"
-_OWN = "learner."  # what the learner names itself
+_WORLD, _OWN = "world.", "learner."  # what the environments and the learner name themselves
 
 
 def capture(learner: Learner, seconds: float) -> dict[str, bytes]:
@@ -99,12 +100,10 @@ def _restore_world(learner: Learner, states: NDArray[np.void]) -> None:
 
 
 def _arrays(learner: Learner, memory: Memory) -> dict[str, NDArray[Any]]:
-    env = training_env(learner)
     return {
-        "returns": env._returns,
-        "lengths": env._lengths,
         "numpy.keys": _numpy_rng()["state"]["key"],
         "torch.rng": torch.get_rng_state().numpy(),
+        **{_WORLD + name: array for name, array in training_env(learner).memory().arrays.items()},
         **{_OWN + name: array for name, array in memory.arrays.items()},
     }
 
@@ -122,21 +121,20 @@ def _counters(learner: Learner, memory: Memory, seconds: float) -> dict[str, Any
         "seconds": seconds,
         "action_sizes": list(training_env(learner).tables.sizes),
         "num_timesteps": learner.num_timesteps,
-        "recent_costs": list(training_env(learner).recent_costs),
         "python_rng": random.getstate(),
         "numpy_rng": [numpy_rng["state"]["pos"], numpy_rng["has_gauss"], numpy_rng["gauss"]],
+        "world": training_env(learner).memory().counters,
         "learner": memory.counters,
     }
 
 
 def _restore_rest(learner: Learner, arrays: dict[str, NDArray[Any]], counters: dict[str, Any]) -> None:
-    env = training_env(learner)
-    env._returns[:] = arrays["returns"]
-    env._lengths[:] = arrays["lengths"]
-    env.recent_costs.extend(counters["recent_costs"])
+    def named(prefix: str) -> dict[str, NDArray[Any]]:
+        return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+    training_env(learner).restore_memory(Memory(named(_WORLD), counters["world"]))
     learner.num_timesteps = counters["num_timesteps"]
-    own = {name.removeprefix(_OWN): array for name, array in arrays.items() if name.startswith(_OWN)}
-    learner.restore_memory(Memory(own, counters["learner"]))
+    learner.restore_memory(Memory(named(_OWN), counters["learner"]))
     version, words, gauss = counters["python_rng"]
     random.setstate((version, tuple(words), gauss))
     np.random.set_state(("MT19937", arrays["numpy.keys"], *counters["numpy_rng"]))  # noqa: NPY002

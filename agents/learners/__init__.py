@@ -16,8 +16,8 @@ import torch
 from stable_baselines3.common.utils import set_random_seed
 
 from dvfo_agents.config import AgentConfig
-from dvfo_agents.learners.base import Learner, Memory, training_env
-from dvfo_agents.training_env import TrainingEnv
+from dvfo_agents.learners.base import Learner, training_env
+from dvfo_agents.training_env import Memory, TrainingEnv
 from dvfo_env.tables import CostTables
 
 __all__ = ["Learner", "Memory", "build_learner", "training_env"]
@@ -40,6 +40,9 @@ def build_learner(config: AgentConfig, tables: CostTables, seed: int) -> Learner
         continuous=config.continuous,
         seed=first_episode,
         cost_knee=config.cost_knee,
+        history=config.history,
+        acts_on=config.acts_on,
+        domain_randomisation=config.domain_randomisation,
     )
     module = importlib.import_module(f"dvfo_agents.learners.{config.algorithm.replace('-', '_')}")
     learner: Learner = module.build(config, env, seed)

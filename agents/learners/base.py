@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
-from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from dvfo_agents.config import LearnerConfig
-from dvfo_agents.training_env import TrainingEnv
+from dvfo_agents.training_env import Memory, TrainingEnv
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
-
-
-class Memory(NamedTuple):
-    """What a learner must not forget beside its networks and optimisers: arrays and plain JSON values."""
-
-    arrays: dict[str, NDArray[Any]]
-    counters: dict[str, Any]
 
 
 class Learner(Protocol):

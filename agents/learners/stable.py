@@ -11,7 +11,8 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from dvfo_agents.config import SoftConfig
-from dvfo_agents.learners.base import ACTIVATIONS, Memory, geometric, learning_rate
+from dvfo_agents.learners.base import ACTIVATIONS, geometric, learning_rate
+from dvfo_agents.training_env import Memory
 
 _BATCH_STEPS = 64  # batch steps in one advance of an off-policy learner
 _REPLAY = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")

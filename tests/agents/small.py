@@ -48,15 +48,17 @@ SAC = _COMMON | {
     "final_ent_coef": 0.01,
     "activation": "relu",
 }
+_ALL = {"ppo": PPO, "sac": SAC}
+KINDS = tuple(_ALL)
 
 
 def agent(kind: str, **changes: Any) -> AgentConfig:
-    return parse_agent_config({**(PPO if kind == "ppo" else SAC), **changes}, where="test")
+    return parse_agent_config({**_ALL[kind], **changes}, where="test")
 
 
 def agent_file(folder: Path, kind: str, **changes: Any) -> Path:
     path = folder / f"small-{kind}.yaml"
-    path.write_text(yaml.safe_dump({**(PPO if kind == "ppo" else SAC), **changes}), encoding="utf-8")
+    path.write_text(yaml.safe_dump({**_ALL[kind], **changes}), encoding="utf-8")
     return path
 
 
