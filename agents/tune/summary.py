@@ -89,12 +89,13 @@ def _head(about: dict[str, Any]) -> list[str]:
         against = "It is the configuration that the study set out from."
     else:
         against = f"The configuration it set out from: {shipped['score']:.3f}."
+    made = ", ".join(f"{name} {release}" for name, release in about["versions"].items())
     prose = (
-        f"Mean score {best['score']:.3f} on {EPISODES} episodes of the validation bank (0 = best fixed action, "
-        f"1 = bound). {against} {counts['complete']} trials complete, {counts['stopped']} stopped early, "
+        f"Mean score {best['score']:.3f} on {EPISODES} episodes of the validation bank "
+        f"(0 = best fixed action, 1 = bound). {against} "
+        f"{counts['complete']} trials complete, {counts['stopped']} stopped early, "
         f"{counts['failed']} failed; {about['seconds']:g} s of processor time a trial and scenario, "
-        f"{about['processor_s']:.0f} s in all. "
-        f"Versions: {', '.join(f'{name} {release}' for name, release in about['versions'].items())}."
+        f"{about['processor_s']:.0f} s in all. Versions: {made}."
     )
     return [
         f"Trial {best['trial']} of study {about['study']}, {datetime.date.today().isoformat()}:",

@@ -41,7 +41,7 @@ def validation_cost(policy: Policy, tables: CostTables) -> float:
 
 
 def learner_cost(learner: object, config: AgentConfig, tables: CostTables, scratch: Path) -> float:
-    """`validation_cost` of a learner in training, judged as any run is: saved and rebuilt from the checkpoint.
+    """`validation_cost` of a learner in training, judged as every run is: saved, rebuilt from its checkpoint.
 
     Raises:
         CheckpointError: the checkpoint cannot be written below `scratch`.
