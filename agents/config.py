@@ -107,8 +107,50 @@ class SACConfig(SoftConfig):
     tau: Share
 
 
+class ReplayConfig(LearnerConfig):
+    """What our own off-policy learners share (`learners.replay`).
+
+    After every step of the batch of `n_envs` environments come `gradient_steps` updates on `batch_size`
+    transitions each, once `learning_starts` environment steps are in the buffer. `tau`: the share by which
+    target networks follow per update.
+    """
+
+    buffer_size: Count
+    learning_starts: Annotated[int, Field(ge=1)]
+    gradient_steps: Count
+    tau: Share
+
+
+class SACDiscreteConfig(ReplayConfig):
+    """Soft actor-critic with one categorical head for each part, see `learners.sac_discrete`.
+
+    `ent_coef` falls geometrically over the run to `final_ent_coef`. `critic_rank`: number of products in the
+    critic.
+    """
+
+    algorithm: Literal["sac-discrete"]
+    ent_coef: Positive
+    final_ent_coef: Positive
+    critic_rank: Count
+
+
+class DQNConfig(ReplayConfig):
+    """Branching dueling deep Q-network, see `learners.dqn`.
+
+    Each part is chosen at random with a probability that falls linearly from 1 to `final_epsilon` over the
+    first `exploration_share` of the run. `branch_width`: units in the hidden layer of each branch.
+    """
+
+    algorithm: Literal["dqn"]
+    exploration_share: Annotated[float, Field(gt=0.0, le=1.0)]
+    final_epsilon: Share
+    branch_width: Count
+
+
 #: Every configuration, told apart by `algorithm`; a run folder's `run.yaml` holds one of them.
-AgentConfig = Annotated[PPOConfig | SACConfig, Field(discriminator="algorithm")]
+AgentConfig = Annotated[
+    PPOConfig | SACConfig | SACDiscreteConfig | DQNConfig, Field(discriminator="algorithm")
+]
 _KINDS: dict[str, type[LearnerConfig]] = {
     get_args(kind.model_fields["algorithm"].annotation)[0]: kind
     for kind in get_args(get_args(AgentConfig)[0])

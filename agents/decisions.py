@@ -43,6 +43,22 @@ def decision(config: AgentConfig, weights: Weights, sizes: Sequence[int], featur
         case "sac":
             names = [f"actor.latent_pi.{2 * i}" for i in range(hidden)]
             return _tanh(_network(weights, [*names, "actor.mu"], config.activation, features))
+        case "sac-discrete":
+            names = [f"actor.trunk.{2 * i}" for i in range(hidden)]
+            network = _network(weights, [*names, "actor.heads"], config.activation, features)
+            return _largest_of_each(network, sizes)
+        case "dqn":  # the state's value and the mean advantage are the same for every choice
+            names = [f"online.trunk.{2 * i}" for i in range(hidden)]
+            branches = [
+                _network(
+                    weights,
+                    [*names, *(f"online.branches.{part}.{i}" for i in (0, 2))],
+                    config.activation,
+                    features,
+                )
+                for part in range(len(sizes))
+            ]
+            return lambda stacked: np.stack([branch(stacked).argmax(axis=1) for branch in branches], axis=1)
 
 
 def _network(weights: Weights, names: list[str], activation: str, features: int) -> Decide:

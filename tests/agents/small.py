@@ -48,7 +48,23 @@ SAC = _COMMON | {
     "final_ent_coef": 0.01,
     "activation": "relu",
 }
-_ALL = {"ppo": PPO, "sac": SAC}
+_REPLAY = _COMMON | {
+    "n_envs": 4,
+    "batch_size": 32,
+    "buffer_size": 1000,
+    "learning_starts": 300,
+    "gradient_steps": 1,
+    "tau": 0.05,
+    "activation": "relu",
+}
+SAC_DISCRETE = _REPLAY | {
+    "algorithm": "sac-discrete",
+    "ent_coef": 0.1,
+    "final_ent_coef": 0.01,
+    "critic_rank": 4,
+}
+DQN = _REPLAY | {"algorithm": "dqn", "exploration_share": 0.5, "final_epsilon": 0.05, "branch_width": 8}
+_ALL = {"ppo": PPO, "sac": SAC, "sac-discrete": SAC_DISCRETE, "dqn": DQN}
 KINDS = tuple(_ALL)
 
 
