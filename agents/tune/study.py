@@ -47,6 +47,10 @@ class StudyFile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
         self.study._storage.remove_session()
         if self._lock is not None:
             self._lock.close()
@@ -58,9 +62,9 @@ class StudyFile:
         Raises:
             ConfigError: the file cannot be written, or another process tunes in it.
         """
-        with plain_errors(path):
+        with plain_errors(path), contextlib.ExitStack() as undo:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock = _lock(path)
+            lock = undo.enter_context(_lock(path))
             study = optuna.create_study(
                 storage=_storage(path),
                 study_name=settings.name,
@@ -70,6 +74,7 @@ class StudyFile:
             )
             study.set_user_attr(_SETTINGS, settings.model_dump(mode="json"))
             study.enqueue_trial(as_params(settings.ranges, settings.config), user_attrs={_SHIPPED: True})
+            undo.pop_all()
         return cls(path, settings, study, lock)
 
     @classmethod
@@ -81,8 +86,8 @@ class StudyFile:
         """
         if not path.is_file():
             raise ConfigError(f"{path}: no such study")
-        with plain_errors(path):
-            lock = _lock(path) if write else None
+        with plain_errors(path), contextlib.ExitStack() as undo:
+            lock = undo.enter_context(_lock(path)) if write else None
             storage = _storage(path)
             names = optuna.get_all_study_names(storage)
             if len(names) != 1:
@@ -95,6 +100,7 @@ class StudyFile:
                 sampler=_sampler(settings, len(bare.get_trials(deepcopy=False))),
                 pruner=_pruner(settings),
             )
+            undo.pop_all()
         return cls(path, settings, study, lock)
 
     def trials(self) -> list[FrozenTrial]:

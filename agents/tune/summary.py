@@ -12,15 +12,15 @@ import optuna
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
-from dvfo_agents.tune.settings import Settings
+from dvfo_agents.tune.settings import RUNGS, Settings
 from dvfo_agents.tune.spaces import as_changes
 from dvfo_agents.tune.study import StudyFile, is_shipped, plain_errors
 from dvfo_agents.tune.validation import EPISODES
 from dvfo_env.errors import ConfigError
 from dvfo_env.whole_file import write_whole
 
-#: Complete trials below which an importance says nothing.
-LEAST_FOR_IMPORTANCE = 4
+#: Trials below which an importance says nothing.
+LEAST_FOR_IMPORTANCE = 8
 
 
 def summary(file: StudyFile, best: int = 4) -> dict[str, Any]:
@@ -29,8 +29,11 @@ def summary(file: StudyFile, best: int = 4) -> dict[str, Any]:
     `trials`: the `best` complete trials, best first, each with number, score, cost on each scenario, steps,
     seconds, and the values of what was searched; `shipped` the same for the configuration set out from, with
     its `rank` among the complete ones, or None before it is done; `behind`: how far its score lies below the
-    best. `importance`: share of the score's variation that each parameter explains (PED-ANOVA), by falling
-    share, empty below four complete trials.
+    best. `stopped`: as many of the trials stopped early, those that came furthest first, each with its score
+    `after_share` of the budget and that of the configuration given there. `importance`: share of the score's
+    variation that each parameter explains (PED-ANOVA), after the largest share of the budget that eight
+    trials reached (`importance_after_share`) and over so many (`importance_trials`); empty where there is
+    none.
     """
     with plain_errors(file.path):
         trials = file.trials()
@@ -53,7 +56,8 @@ def summary(file: StudyFile, best: int = 4) -> dict[str, Any]:
             if shipped is None
             else {**_trial(shipped, settings), "rank": complete.index(shipped) + 1},
             "behind": None if shipped is None else _value(complete[0]) - _value(shipped),
-            "importance": _importance(file, len(complete)),
+            "stopped": [{**_trial(t, settings), **_standing(t, shipped)} for t in _furthest(trials)[:best]],
+            **_importance(trials),
         }
 
 
@@ -122,7 +126,7 @@ def _counts(trials: list[FrozenTrial]) -> dict[str, int]:
 def _trial(trial: FrozenTrial, settings: Settings) -> dict[str, Any]:
     return {
         "trial": trial.number,
-        "score": _value(trial),
+        "score": trial.value,
         "costs": trial.user_attrs.get("costs"),
         "steps": trial.user_attrs.get("steps"),
         "seconds": trial.user_attrs.get("seconds"),
@@ -131,14 +135,50 @@ def _trial(trial: FrozenTrial, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _importance(file: StudyFile, complete: int) -> dict[str, float]:
-    if complete < LEAST_FOR_IMPORTANCE:
-        return {}
-    try:
-        shares = optuna.importance.get_param_importances(file.study)
-    except (ValueError, RuntimeError):  # all trials came to the same, or one parameter never varied
-        return {}
-    return {name: float(share) for name, share in shares.items() if math.isfinite(share)}
+def _furthest(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Trials stopped early, those that came furthest first, then by score."""
+    stopped = [t for t in trials if t.state == TrialState.PRUNED and t.intermediate_values]
+    return sorted(stopped, key=lambda t: (_last_step(t), t.intermediate_values[_last_step(t)]), reverse=True)
+
+
+def _last_step(trial: FrozenTrial) -> int:
+    return max(trial.intermediate_values)
+
+
+def _standing(trial: FrozenTrial, shipped: FrozenTrial | None) -> dict[str, Any]:
+    step = _last_step(trial)
+    return {
+        "after_share": RUNGS[step],
+        "score": trial.intermediate_values[step],
+        "shipped_score": None if shipped is None else shipped.intermediate_values.get(step),
+    }
+
+
+def _importance(trials: list[FrozenTrial]) -> dict[str, Any]:
+    """Importances at the last rung that enough trials reached: few are complete where poor ones stop."""
+    for step in sorted(RUNGS, reverse=True):
+        there = [t for t in trials if step in t.intermediate_values]
+        if len(there) < LEAST_FOR_IMPORTANCE:
+            continue
+        at_rung = optuna.create_study(direction="maximize")
+        at_rung.add_trials(
+            [
+                optuna.trial.create_trial(
+                    params=t.params, distributions=t.distributions, value=t.intermediate_values[step]
+                )
+                for t in there
+            ]
+        )
+        try:
+            shares = optuna.importance.get_param_importances(at_rung)
+        except (ValueError, RuntimeError):  # all trials came to the same
+            break
+        return {
+            "importance": {name: float(share) for name, share in shares.items() if math.isfinite(share)},
+            "importance_after_share": RUNGS[step],
+            "importance_trials": len(there),
+        }
+    return {"importance": {}, "importance_after_share": None, "importance_trials": 0}
 
 
 def _tidy(value: Any) -> Any:

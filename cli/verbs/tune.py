@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, Any
 from dvfo_cli.output import number, print_json, print_note, print_table
 
 if TYPE_CHECKING:
+    from dvfo_agents.config import AgentConfig
     from dvfo_agents.tune.study import StudyFile
 
 _NEW = {"seconds": 60.0, "sampler": "tpe", "pruner": "halving", "seed": 0}
 _TRIALS = 20
+_OTHERS = 3  # trials beside the configuration given, in a terminal's width
 #: Which options go with which command; the others are refused.
 _OPTIONS = {
     "show": {"study", "json"},
@@ -109,7 +111,7 @@ def _opened(path: Path, arguments: argparse.Namespace, say: Callable[[str], None
     from dvfo_agents.config import load_agent_config, parse_agent_config
     from dvfo_agents.tune.settings import new_settings
     from dvfo_agents.tune.study import StudyFile
-    from dvfo_env.scenario import load_scenario
+    from dvfo_env.errors import DvfoError
 
     config = load_agent_config(arguments.what)
     if not path.exists():
@@ -118,19 +120,35 @@ def _opened(path: Path, arguments: argparse.Namespace, say: Callable[[str], None
         names = arguments.scenario or ["default"]
         return StudyFile.create(path, new_settings(arguments.what, names, progress=say, **chosen))
     file = StudyFile.open(path, write=True)
-    settings = file.settings
+    try:
+        _check_same(file, arguments, config)
+    except DvfoError:
+        file.close()
+        raise
+    if config != parse_agent_config(file.settings.config, where=str(path)):
+        say(f"{path}: goes on from the configuration it began with; {arguments.what} has changed since")
+    say(f"going on with {path}: {len(file.finished())} trials are finished")
+    return file
+
+
+def _check_same(file: StudyFile, arguments: argparse.Namespace, config: AgentConfig) -> None:
+    """Compare what the arguments say with what the study began with.
+
+    Raises:
+        ConfigError: names the first difference.
+    """
+    from dvfo_env.scenario import load_scenario
+
+    path, settings = file.path, file.settings
     _must_be(path, "agent", Path(arguments.what).stem, settings.agent)
     _must_be(path, "algorithm", config.algorithm, settings.config["algorithm"])
     if arguments.scenario:
         names = [load_scenario(name).name for name in arguments.scenario]
         _must_be(path, "scenario", names, [arena.scenario.name for arena in settings.arenas])
     for name in _NEW:
-        _must_be(path, f"--{name}", _given(arguments, name, getattr(settings, name)), getattr(settings, name))
+        stored = getattr(settings, name)
+        _must_be(path, f"--{name}", _given(arguments, name, stored), stored)
     settings.check_tables()
-    if config != parse_agent_config(settings.config, where=str(path)):
-        say(f"{path}: goes on from the configuration it began with; {arguments.what} has changed since")
-    say(f"going on with {path}: {len(file.finished())} trials are finished")
-    return file
 
 
 def _must_be(path: Path, what: str, given: Any, stored: Any) -> None:
@@ -180,17 +198,21 @@ def _print(about: dict[str, Any], arguments: argparse.Namespace) -> None:
         f"{about['study']}: {counts['complete']} trials complete, {counts['stopped']} stopped early, "
         f"{counts['failed']} failed; {about['seconds']:g} s of processor time a trial and scenario"
     )
-    others = [trial for trial in about["trials"] if not trial["shipped"]]
-    columns = ([] if shipped is None else [shipped]) + others
+    others = [*(trial for trial in about["trials"] if not trial["shipped"]), *about["stopped"]]
+    columns = ([] if shipped is None else [shipped]) + others[:_OTHERS]
     if not columns:
         print_note("no trial is complete yet")
         return
     heads = ["as given" if trial["shipped"] else f"trial {trial['trial']}" for trial in columns]
+    after = [f"{100 * trial.get('after_share', 1.0):.0f} %" for trial in columns]
     share = about["importance"]
     names = sorted(columns[0]["values"], key=lambda name: -share.get(name, 0.0))
-    rows: list[tuple[object, ...]] = [("score", None, *(f"{t['score']:.3f}" for t in columns))]
+    rows: list[tuple[object, ...]] = [
+        ("score", None, *(f"{t['score']:.3f}" for t in columns)),
+        ("after share of the budget", None, *after),
+    ]
     for scenario in about["scenarios"]:
-        rows.append((f"cost on {scenario}", None, *(f"{t['costs'][scenario]:.4f}" for t in columns)))
+        rows.append((f"cost, {scenario}", None, *(f"{t['costs'][scenario]:.4f}" for t in columns)))
     rows.append(("million steps", None, *(f"{t['steps'] / 1e6:.2f}" for t in columns)))
     for name in names:
         importance = f"{100 * share[name]:.0f} %" if name in share else None
@@ -212,9 +234,16 @@ def _notes(about: dict[str, Any]) -> list[str]:
             f"the configuration given is number {shipped['rank']} of {complete} complete trials, "
             f"{about['behind']:.3f} behind; each trained once: seeds alone move scores too"
         )
+    for trial in about["stopped"][:_OTHERS]:
+        if trial["shipped_score"] is not None:
+            lines.append(
+                f"trial {trial['trial']} was stopped after {100 * trial['after_share']:.0f} % of the budget: "
+                f"{trial['score']:.3f}, where the configuration given had {trial['shipped_score']:.3f}"
+            )
     if about["importance"]:
         lines.append(
-            f"importance: share of the score's variation over {complete} complete trials (PED-ANOVA)"
+            f"importance: share of the score's variation over the {about['importance_trials']} trials that "
+            f"had {100 * about['importance_after_share']:.0f} % of the budget (PED-ANOVA)"
         )
     return lines
 
