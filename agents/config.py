@@ -107,6 +107,27 @@ class SACConfig(SoftConfig):
     tau: Share
 
 
+class TQCConfig(SoftConfig):
+    """Truncated quantile critics on the Box view; fields as in `sb3_contrib.TQC`."""
+
+    algorithm: Literal["tqc"]
+    tau: Share
+    n_quantiles: Count
+    n_critics: Count
+    top_quantiles_to_drop_per_net: Annotated[int, Field(ge=0)]
+
+
+class CrossQConfig(SoftConfig):
+    """CrossQ on the Box view; fields as in `sb3_contrib.CrossQ`.
+
+    `renorm_warmup_steps`: updates before batches are normalised by running statistics.
+    """
+
+    algorithm: Literal["crossq"]
+    policy_delay: Count
+    renorm_warmup_steps: Count
+
+
 class ReplayConfig(LearnerConfig):
     """What our own off-policy learners share (`learners.replay`).
 
@@ -149,7 +170,8 @@ class DQNConfig(ReplayConfig):
 
 #: Every configuration, told apart by `algorithm`; a run folder's `run.yaml` holds one of them.
 AgentConfig = Annotated[
-    PPOConfig | SACConfig | SACDiscreteConfig | DQNConfig, Field(discriminator="algorithm")
+    PPOConfig | SACConfig | TQCConfig | CrossQConfig | SACDiscreteConfig | DQNConfig,
+    Field(discriminator="algorithm"),
 ]
 _KINDS: dict[str, type[LearnerConfig]] = {
     get_args(kind.model_fields["algorithm"].annotation)[0]: kind

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dvfo_agents.config import AgentConfig
 
+RENORM_EPS = 1e-3  # what sb3-contrib's CrossQ adds to variances
 Weights = Mapping[str, NDArray[np.float32]]
 #: Stacked observations float32 [N, features] to actions in the agent's view [N, free parts].
 Decide = Callable[[NDArray[np.float32]], NDArray[Any]]
@@ -40,9 +41,19 @@ def decision(config: AgentConfig, weights: Weights, sizes: Sequence[int], featur
             names = [f"mlp_extractor.policy_net.{2 * i}" for i in range(hidden)]
             network = _network(weights, [*names, "action_net"], config.activation, features)
             return _largest_of_each(network, sizes)
-        case "sac":
+        case "sac" | "tqc":
             names = [f"actor.latent_pi.{2 * i}" for i in range(hidden)]
             return _tanh(_network(weights, [*names, "actor.mu"], config.activation, features))
+        case "crossq":
+            norms, names = (
+                [f"actor.latent_pi.{3 * i}" for i in range(hidden + 1)],
+                [
+                    *(f"actor.latent_pi.{3 * i + 1}" for i in range(hidden)),
+                    "actor.mu",
+                ],
+            )
+            folded = _without_norms(weights, norms, names)
+            return _tanh(_network(folded, names, config.activation, features))
         case "sac-discrete":
             names = [f"actor.trunk.{2 * i}" for i in range(hidden)]
             network = _network(weights, [*names, "actor.heads"], config.activation, features)
@@ -77,6 +88,18 @@ def _network(weights: Weights, names: list[str], activation: str, features: int)
         return values @ layers[-1][0] + layers[-1][1]
 
     return forward
+
+
+def _without_norms(weights: Weights, norms: list[str], names: list[str]) -> Weights:
+    """The linear layers `names` with the batch renormalisation before each (`norms`) worked into them."""
+    folded = {}
+    for norm, name in zip(norms, names, strict=True):
+        gain = weights[f"{norm}.scale"] / np.sqrt(weights[f"{norm}.ra_var"] + np.float32(RENORM_EPS))
+        offset = weights[f"{norm}.bias"] - gain * weights[f"{norm}.ra_mean"]
+        weight = weights[f"{name}.weight"]
+        folded[f"{name}.weight"] = weight * gain
+        folded[f"{name}.bias"] = weights[f"{name}.bias"] + weight @ offset
+    return folded
 
 
 def _largest_of_each(network: Decide, sizes: Sequence[int]) -> Decide:

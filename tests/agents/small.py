@@ -48,6 +48,12 @@ SAC = _COMMON | {
     "final_ent_coef": 0.01,
     "activation": "relu",
 }
+TQC = SAC | {"algorithm": "tqc", "n_quantiles": 5, "n_critics": 2, "top_quantiles_to_drop_per_net": 1}
+CROSSQ = {name: value for name, value in SAC.items() if name != "tau"} | {
+    "algorithm": "crossq",
+    "policy_delay": 2,
+    "renorm_warmup_steps": 20,
+}
 _REPLAY = _COMMON | {
     "n_envs": 4,
     "batch_size": 32,
@@ -64,7 +70,7 @@ SAC_DISCRETE = _REPLAY | {
     "critic_rank": 4,
 }
 DQN = _REPLAY | {"algorithm": "dqn", "exploration_share": 0.5, "final_epsilon": 0.05, "branch_width": 8}
-_ALL = {"ppo": PPO, "sac": SAC, "sac-discrete": SAC_DISCRETE, "dqn": DQN}
+_ALL = {"ppo": PPO, "sac": SAC, "tqc": TQC, "crossq": CROSSQ, "sac-discrete": SAC_DISCRETE, "dqn": DQN}
 KINDS = tuple(_ALL)
 
 
