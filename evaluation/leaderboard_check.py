@@ -119,7 +119,7 @@ class Results:
             ResultsError: the episodes or tables are not the release's, or the runs are not of one agent.
         """
         costs = np.stack([self._column(label, key, "cost") for label in key.members])
-        fixed, bound = self._column(_FIXED, key, "cost"), self._column(key.members[0], key, "bound")
+        fixed, bound = self._column(_FIXED, key, "cost"), self._column(_FIXED, key, "bound")
         if fixed.mean() - bound.mean() <= 1e-6 * fixed.mean():
             raise ResultsError(f"{self._where(key)}: there is nothing to gain over the best fixed action")
         bootstrap = Bootstrap(len(bound), seeds=len(costs))

@@ -53,6 +53,14 @@ def evaluated(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def listed(evaluated: Path) -> Path:
+    """The leaderboard in that folder, with one baseline on it."""
+    board = evaluated / "leaderboard.csv"
+    add(board, evaluated / "baselines" / "results.csv", agents=("powersave",))
+    return board
+
+
 @pytest.fixture
 def folder(evaluated: Path, tmp_path: Path) -> Path:
     """A copy of the evaluations that a test may tamper with."""
@@ -97,12 +105,10 @@ def test_learned_agents_are_listed_over_their_seeds_and_replay(folder: Path) -> 
 def test_baselines_are_added_where_nothing_was_learned(folder: Path) -> None:
     board, results = folder / "leaderboard.csv", folder / "baselines" / "results.csv"
     assert {entry.agent for entry in add(board, results)} == {"performance", "best-fixed", "powersave"}
-    with pytest.raises(ResultsError, match="powersave on toy, uplink .* is listed already"):
+    with pytest.raises(ResultsError, match=r"powersave on toy, uplink .* is listed already"):
         add(board, results, agents=("powersave",))
     add(board, results, agents=("powersave",), replace=True)
-    add(board, results, agents=("powersave",), name="again")
-    assert len(read_board(board)) == 4
-    assert [row.problem for row in check(board)] == [None] * 4
+    assert [row.problem for row in check(board)] == [None] * 3
     ((_, ranked),) = ranking(read_board(board)).items()
     assert [row.score for row in ranked] == sorted((row.score for row in ranked), reverse=True)
     assert ranking(read_board(board), "elsewhere") == {}
@@ -122,18 +128,15 @@ def test_baselines_are_added_where_nothing_was_learned(folder: Path) -> None:
     ],
 )
 def test_a_tampered_row_is_found_out_and_named(
-    column: str, value: str, problem: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    column: str, value: str, problem: str, listed: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     board = folder / "leaderboard.csv"
-    add(board, folder / "baselines" / "results.csv", agents=("powersave",))
+    shutil.copy(listed, board)
     rewrite(board, lambda row: row.update({column: value}))
-    (row,) = check(board)
-    assert row.line == 2
-    assert row.problem is not None
-    assert any(part in row.problem for part in problem.split("|"))
     assert main(["leaderboard", "validate", "--board", str(board)]) == 2
     captured = capsys.readouterr()
-    assert "line 2: powersave on toy, uplink" in captured.out
+    line = next(line for line in captured.out.splitlines() if line.startswith("line 2: powersave on toy"))
+    assert any(part in line for part in problem.split("|"))
     assert captured.err.splitlines()[-1].endswith("1 of 1 rows do not agree: line 2")
 
 
@@ -142,8 +145,8 @@ def test_a_tampered_row_is_found_out_and_named(
     [
         ("powersave", "cost", 0.9, "powersave on toy, bank 1, episode 2000000: cost is "),
         ("best-fixed", "cost", 1.1, "best-fixed on toy, bank 1, episode 2000000: cost is "),
-        ("best-fixed", "bound", 1.1, "best-fixed on toy, bank 1, episode 2000000: bound is "),
-        ("powersave", "bound", 1.1, "powersave on toy, bank 1, episode 2000000: bound is "),
+        ("best-fixed", "bound", 0.9, "best-fixed on toy, bank 1, episode 2000000: bound is "),
+        ("powersave", "bound", 0.9, "powersave on toy, bank 1, episode 2000000: bound is "),
     ],
 )
 def test_tampered_results_do_not_get_in(
@@ -198,11 +201,11 @@ def test_a_run_counted_twice_is_found_out(folder: Path) -> None:
 
 def test_names_and_links_must_be_usable(folder: Path) -> None:
     board, results = folder / "leaderboard.csv", folder / "baselines" / "results.csv"
-    with pytest.raises(ConfigError, match="--name: .* holds several agents"):
+    with pytest.raises(ConfigError, match=r"--name: .* holds several agents"):
         add(board, results, name="mine")
-    with pytest.raises(ConfigError, match="--name: .* is not a name"):
+    with pytest.raises(ConfigError, match=r"--name: .* is not a name"):
         add(board, results, agents=("powersave",), name="two\nlines")
-    with pytest.raises(ConfigError, match="--link: .* is not a web address"):
+    with pytest.raises(ConfigError, match=r"--link: .* is not a web address"):
         add(board, results, agents=("powersave",), link="javascript:1")
     with pytest.raises(ResultsError, match="holds no agent 'nobody'; it holds performance"):
         add(board, results, agents=("nobody",))
