@@ -19,6 +19,7 @@ _MODULES = {
     "best-fixed": "best_fixed",
     "neurosurgeon-style": "neurosurgeon_style",
     "dads-style": "dads_style",
+    "drldo-style": "drldo_style",
     "planner": "planner",
     "random": "random_choice",
     "clairvoyant": "clairvoyant",
