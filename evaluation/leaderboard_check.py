@@ -64,6 +64,7 @@ class Results:
         self.path = path
         self._progress = progress
         self._worlds: dict[tuple[str, str], tuple[CostTables, CostTables, str]] = {}
+        self._baselines: dict[tuple[str, str], Policy] = {}
         self._replayed: set[tuple[str, str, str]] = set()
 
     @cached_property
@@ -79,7 +80,7 @@ class Results:
         """By (agent, scenario, uplink): all of a learned agent's runs together, so that none is left out."""
         members: dict[tuple[str, str, str], list[str]] = {}
         for (label, scenario, uplink), rows in self._rows.items():
-            agent = label.split(" ")[0] if rows[0].kind == "learned" else label
+            agent = self._learned_agent(rows[0]) if rows[0].kind == "learned" else label
             members.setdefault((agent, scenario, uplink), []).append(label)
         return {at: Key(*at, tuple(labels)) for at, labels in members.items()}
 
@@ -161,17 +162,36 @@ class Results:
             self._compare(label, key, "bound", bounds, 0.0)
             self._replayed.add(again)
 
+    def _learned_agent(self, row: ResultRow) -> str:
+        """What the configuration of a run calls the agent.
+
+        Raises:
+            ResultsError: a file that does not say what it was trained with, and from which seed.
+            CheckpointError: the run is not there.
+        """
+        folder = self.path.parent / row.source
+        if folder.suffix == ".zip":
+            raise ResultsError(f"{self.path}: {folder} does not say its seed: use run folders")
+        return read_run_config(folder).agent.label
+
     def _is_yardstick(self, agent: str) -> bool:
         """Whether a baseline looks at the simulator's true state, which no device can."""
         first = next((rows[0] for (label, _, _), rows in self._rows.items() if label == agent), None)
         if first is None or first.kind != "baseline":
             return False
-        return isinstance(baseline(first.source, self._release(first.scenario)).policy, SeesTrueState)
+        return isinstance(self._baseline(first, self._release(first.scenario)), SeesTrueState)
+
+    def _baseline(self, row: ResultRow, training: CostTables) -> Policy:
+        at = (row.source, row.scenario)
+        if at not in self._baselines:
+            self._progress(f"{row.scenario}: preparing {row.source}")
+            self._baselines[at] = baseline(row.source, training).policy
+        return self._baselines[at]
 
     def _policy(self, row: ResultRow, key: Key) -> Policy:
         training = self._world(key)[0]
         if row.kind == "baseline":
-            policy = baseline(row.source, training).policy
+            policy = self._baseline(row, training)
             if row.source != row.agent:
                 raise ResultsError(f"{self._where(key)}: {row.agent} is listed with baseline {row.source}")
             if isinstance(policy, SeesTrueState):
@@ -194,9 +214,6 @@ class Results:
         if firsts[0].kind == "baseline":
             return ()
         folders = [self.path.parent / row.source for row in firsts]
-        for folder in folders:
-            if folder.suffix == ".zip":
-                raise ResultsError(f"{self._where(key)}: {folder} does not say its seed: use run folders")
         runs = [read_run_config(folder) for folder in folders]
         for folder, run in zip(folders, runs, strict=True):
             if run.model_copy(update={"seed": runs[0].seed}) != runs[0]:

@@ -46,6 +46,35 @@ Space = Mapping[str, Range]
 _LAYERS = OneOf(((64, 64), (128, 128), (64, 64, 64)))
 _ACTIVATION = OneOf(("relu", "tanh"))
 
+_SAC: Space = {
+    "n_envs": PowerOfTwo(64, 512),
+    "gradient_steps": Whole(1, 4),
+    "batch_size": PowerOfTwo(256, 2048),
+    "buffer_size": OneOf((100_000, 200_000, 400_000)),
+    "learning_rate": Real(5e-4, 5e-3, log=True),
+    "final_learning_rate_share": Real(0.02, 0.5, log=True),
+    "gamma": Real(0.0, 0.6),
+    "tau": Real(0.003, 0.05, log=True),
+    "ent_coef": Real(0.05, 1.0, log=True),
+    "final_ent_coef": Real(5e-4, 0.02, log=True),
+    "cost_knee": Real(1.0, 10.0, log=True),
+    "net_arch": _LAYERS,
+    "activation": _ACTIVATION,
+}
+#: What our own off-policy learners share.
+_REPLAY: Space = {
+    "n_envs": PowerOfTwo(64, 512),
+    "gradient_steps": Whole(1, 3),
+    "batch_size": PowerOfTwo(128, 1024),
+    "learning_rate": Real(5e-4, 5e-3, log=True),
+    "final_learning_rate_share": Real(0.02, 0.5, log=True),
+    "gamma": Real(0.0, 0.7),
+    "tau": Real(0.005, 0.1, log=True),
+    "cost_knee": Real(1.0, 10.0, log=True),
+    "net_arch": _LAYERS,
+    "activation": _ACTIVATION,
+}
+
 #: By algorithm, then by field of its configuration (`dvfo_agents.config` says what each means).
 SPACES: dict[str, Space] = {
     "ppo": {
@@ -64,20 +93,23 @@ SPACES: dict[str, Space] = {
         "net_arch": _LAYERS,
         "activation": _ACTIVATION,
     },
-    "sac": {
-        "n_envs": PowerOfTwo(64, 512),
-        "gradient_steps": Whole(1, 4),
-        "batch_size": PowerOfTwo(256, 2048),
-        "buffer_size": OneOf((100_000, 200_000, 400_000)),
-        "learning_rate": Real(5e-4, 5e-3, log=True),
-        "final_learning_rate_share": Real(0.02, 0.5, log=True),
-        "gamma": Real(0.0, 0.6),
-        "tau": Real(0.003, 0.05, log=True),
-        "ent_coef": Real(0.05, 1.0, log=True),
-        "final_ent_coef": Real(5e-4, 0.02, log=True),
-        "cost_knee": Real(1.0, 10.0, log=True),
-        "net_arch": _LAYERS,
-        "activation": _ACTIVATION,
+    "sac": _SAC,
+    "tqc": {**_SAC, "n_quantiles": PowerOfTwo(8, 32), "top_quantiles_to_drop_per_net": Whole(0, 3)},
+    "crossq": {
+        **{name: span for name, span in _SAC.items() if name != "tau"},
+        "policy_delay": Whole(1, 3),
+    },
+    "sac-discrete": {
+        **_REPLAY,
+        "ent_coef": Real(0.03, 0.5, log=True),
+        "final_ent_coef": Real(1e-3, 0.02, log=True),
+        "critic_rank": PowerOfTwo(4, 32),
+    },
+    "dqn": {
+        **_REPLAY,
+        "exploration_share": Real(0.2, 0.9),
+        "final_epsilon": Real(0.005, 0.1, log=True),
+        "branch_width": PowerOfTwo(16, 128),
     },
 }
 
