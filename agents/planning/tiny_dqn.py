@@ -4,8 +4,8 @@ Double DQN (van Hasselt et al., AAAI 2016) with two hidden layers of rectifiers,
 slowly following target network. It learns on training episodes in well under a minute of one core; what it
 learned goes into `result_cache` as plain lists.
 
-Use: `train(tables, joint_actions, features)` -> `TinyDqn`, then `values(features(observations)).argmax(axis=1)`
-are the rows of `joint_actions` to take, as `DqnPolicy` does. `train_cached` trains once per scenario.
+Use: `train_cached(kind, tables, joint_actions, features)` gives a `TinyDqn`, once per scenario; the policy is
+`DqnPolicy(name, network, joint_actions, features)`.
 """
 
 from __future__ import annotations
