@@ -73,18 +73,28 @@ class ProductCritic(nn.Module):
         signs = 1.0 - 2.0 * (torch.arange(rank) % 2)  # half of the terms are subtracted: Q begins near V
         self.register_buffer("signs", signs / rank**0.5, persistent=False)
 
-    def forward(self, observations: Tensor, weights: Tensor) -> Tensor:
-        """Q float32 [B] of actions, or its mean under independent heads.
+    def forward(self, observations: Tensor, probabilities: Tensor) -> Tensor:
+        """Mean of Q under independent heads, float32 [B].
 
         Args:
             observations: float32 [B, features].
-            weights: float32 [B, sum(sizes)]: probabilities of every choice of every part; ones and zeros for
-                one action.
+            probabilities: float32 [B, sum(sizes)], of every choice of every part.
         """
+        hidden, factors = self._factors(observations)
+        return self._sum(hidden, (factors * probabilities[:, None, :]) @ self.members)
+
+    def of_actions(self, observations: Tensor, columns: Tensor) -> Tensor:
+        """Q float32 [B] of one action each; `columns` int64 [B, parts] are its choices' places among all."""
+        hidden, factors = self._factors(observations)
+        return self._sum(hidden, factors.gather(2, columns[:, None, :].expand(-1, self.shape[0], -1)))
+
+    def _factors(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         hidden = self.trunk(observations)
-        factors = self.factors(hidden).view(-1, *self.shape)
-        means = (factors * weights[:, None, :]) @ self.members  # [B, rank, parts]
-        products = reduce(torch.mul, means.unbind(2))
+        return hidden, self.factors(hidden).view(-1, *self.shape)
+
+    def _sum(self, hidden: Tensor, factors: Tensor) -> Tensor:
+        """V plus the signed products of factors [B, rank, parts]."""
+        products = reduce(torch.mul, factors.unbind(2))
         values: Tensor = self.value(hidden)[:, 0] + products @ self.signs
         return values
 
@@ -110,6 +120,9 @@ class SACDiscreteLearner(ReplayLearner):
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         """Every optimiser by name, for checkpoints."""
         return {"actor": self._actor_optimiser, "critic": self._critic_optimiser}
+
+    def _critics(self) -> list[ProductCritic]:
+        return [critic for critic in self.critics if isinstance(critic, ProductCritic)]
 
     def explore(self, observations: Tensor) -> Tensor:
         """Draw from the policy, by the Gumbel-max rule."""
@@ -138,8 +151,8 @@ class SACDiscreteLearner(ReplayLearner):
         with torch.no_grad():
             following, _ = self._soft_value(self.targets, batch.next_observations)
             wanted = batch.rewards + batch.discounts * following
-            taken = torch.zeros(len(wanted), sum(self.sizes)).scatter_(1, batch.actions + self._first, 1.0)
-        errors = [critic(batch.observations, taken) - wanted for critic in self.critics]
+        taken = batch.actions + self._first
+        errors = [critic.of_actions(batch.observations, taken) - wanted for critic in self._critics()]
         critic_loss = torch.stack([error.square().mean() for error in errors]).sum()
         descend(self._critic_optimiser, critic_loss)
         self.critics.requires_grad_(False)

@@ -1,4 +1,6 @@
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +46,18 @@ def test_the_numpy_policy_decides_as_stable_baselines3_does(run: Path) -> None:
     ).mean() > 0.999  # ties and bin edges may round the other way
     assert policy.steps == checkpoint.steps
     assert checked.act(OBSERVATIONS).shape == (500, len(ACTION_PARTS))
+
+
+def test_a_policy_needs_neither_torch_nor_stable_baselines3(run: Path) -> None:
+    code = f"""
+import sys, numpy, dvfo_agents.learned
+from dvfo_env.observation import OBSERVATION_SIZE
+policy = dvfo_agents.learned.load_policy({str(run)!r})
+policy.act(numpy.zeros((3, OBSERVATION_SIZE), dtype=numpy.float32))
+print([name for name in ("torch", "stable_baselines3", "sb3_contrib") if name in sys.modules])
+"""
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
 
 
 def test_decisions_do_not_depend_on_the_batch(run: Path) -> None:
