@@ -168,9 +168,29 @@ class DQNConfig(ReplayConfig):
     branch_width: Count
 
 
+class HindsightConfig(LearnerConfig):
+    """Actor over a handful of joint actions, trained on what each of them would have cost, see
+    `learners.hindsight`.
+
+    `candidates`: most joint actions it chooses between. After every step of the batch of `n_envs`
+    environments comes one update on `batch_size` of the last `buffer_size` requests. `ent_coef` falls
+    geometrically over the run to `final_ent_coef`, the learning rate along half a cosine; `epsilon` is the
+    share of random choices in training, `tau` the share by which the value's target follows per update.
+    """
+
+    algorithm: Literal["hindsight"]
+    candidates: Count
+    buffer_size: Count
+    value_arch: Layers
+    ent_coef: Positive
+    final_ent_coef: Positive
+    epsilon: Share
+    tau: Share
+
+
 #: Every configuration, told apart by `algorithm`; a run folder's `run.yaml` holds one of them.
 AgentConfig = Annotated[
-    PPOConfig | SACConfig | TQCConfig | CrossQConfig | SACDiscreteConfig | DQNConfig,
+    PPOConfig | SACConfig | TQCConfig | CrossQConfig | SACDiscreteConfig | DQNConfig | HindsightConfig,
     Field(discriminator="algorithm"),
 ]
 _KINDS: dict[str, type[LearnerConfig]] = {

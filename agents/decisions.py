@@ -58,6 +58,11 @@ def decision(config: AgentConfig, weights: Weights, sizes: Sequence[int], featur
             names = [f"actor.trunk.{2 * i}" for i in range(hidden)]
             network = _network(weights, [*names, "actor.heads"], config.activation, features)
             return _largest_of_each(network, sizes)
+        case "hindsight":
+            names = [*(f"actor.{2 * i}" for i in range(hidden + 1))]
+            network = _network(weights, names, config.activation, features)
+            actions = weights["actions"]
+            return lambda stacked: actions[network(stacked).argmax(axis=1)]
         case "dqn":  # the state's value and the mean advantage are the same for every choice
             names = [f"online.trunk.{2 * i}" for i in range(hidden)]
             branches = [

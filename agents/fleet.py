@@ -84,6 +84,11 @@ class Fleet(Simulator):
             self._redraw(self.age // REDRAW_STEPS)
         return self._batch
 
+    def imagine(self, actions: NDArray[np.int64]) -> Batch:
+        """As `Simulator.imagine`, every environment on its own device."""
+        batches = [member.imagine(actions) for member in self._members]
+        return Batch(*(np.concatenate(arrays) for arrays in zip(*batches, strict=True)))
+
     def _redraw(self, redraws: int) -> None:
         groups = len(self._members)
         self._members[redraws % groups] = self._member(redraws % groups, draw=groups + redraws)

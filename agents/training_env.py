@@ -18,6 +18,7 @@ from dvfo_agents.history import History
 from dvfo_agents.view import AgentView
 from dvfo_env.observation import OBSERVATION_SIZE
 from dvfo_env.sb3 import SB3VecEnv
+from dvfo_env.simulator import Batch
 from dvfo_env.state import OUTCOME, WAITING
 from dvfo_env.tables import ACTION_PARTS, CostTables
 
@@ -135,6 +136,15 @@ class TrainingEnv(SB3VecEnv):
         self.totals.env_seconds += spent
         self.env_seconds += spent
         return self.history.push(observations, dones), compress(charged, self.cost_knee), dones, infos
+
+    def imagine(self, actions: NDArray[np.int64]) -> Batch:
+        """What joint actions [A, parts] would lead to in every environment, see `Simulator.imagine`."""
+        began = self._clock()
+        batch = self.simulator.imagine(actions)
+        spent = self._clock() - began
+        self.totals.env_seconds += spent
+        self.env_seconds += spent
+        return batch
 
     def memory(self) -> Memory:
         """What a checkpoint must hold beside the state of every device."""

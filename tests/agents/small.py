@@ -70,7 +70,28 @@ SAC_DISCRETE = _REPLAY | {
     "critic_rank": 4,
 }
 DQN = _REPLAY | {"algorithm": "dqn", "exploration_share": 0.5, "final_epsilon": 0.05, "branch_width": 8}
-_ALL = {"ppo": PPO, "sac": SAC, "tqc": TQC, "crossq": CROSSQ, "sac-discrete": SAC_DISCRETE, "dqn": DQN}
+HINDSIGHT = _COMMON | {
+    "algorithm": "hindsight",
+    "n_envs": 4,
+    "batch_size": 32,
+    "buffer_size": 64,
+    "candidates": 8,
+    "value_arch": [8],
+    "tau": 0.05,
+    "ent_coef": 0.05,
+    "final_ent_coef": 0.001,
+    "epsilon": 0.05,
+    "activation": "relu",
+}
+_ALL = {
+    "ppo": PPO,
+    "sac": SAC,
+    "tqc": TQC,
+    "crossq": CROSSQ,
+    "sac-discrete": SAC_DISCRETE,
+    "dqn": DQN,
+    "hindsight": HINDSIGHT,
+}
 KINDS = tuple(_ALL)
 
 
