@@ -52,7 +52,7 @@ def test_useful_actions_hold_what_is_best_and_no_more_than_asked_for(tables: Cos
     assert len(np.unique(actions, axis=0)) == len(actions)
     simulator = Simulator(tables, 64)
     simulator.reset(np.arange(64) + 77)
-    best, costs = clairvoyant_actions(simulator)
+    _, costs = clairvoyant_actions(simulator)
     least = -simulator.imagine(actions).rewards.reshape(64, -1).max(axis=1)
     assert np.mean(least - costs) < 0.01 * costs.mean()
     few = useful_actions(tables, 3)
