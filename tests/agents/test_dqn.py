@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -7,16 +5,16 @@ import torch
 from dvfo_agents.config import DQNConfig
 from dvfo_agents.learners.dqn import BranchingNetwork, DQNLearner
 from dvfo_agents.training_env import TrainingEnv
-from dvfo_env.tables import compile_scenario
+from dvfo_env.tables import CostTables
 from tests.agents import small
 
 
 @pytest.fixture
-def learner(tmp_path: Path) -> DQNLearner:
+def learner(tables: CostTables) -> DQNLearner:
     config = small.agent("dqn")
     assert isinstance(config, DQNConfig)
     torch.manual_seed(0)
-    env = TrainingEnv(compile_scenario(small.scenario(tmp_path)), 4, continuous=False, seed=0, cost_knee=2.0)
+    env = TrainingEnv(tables, 4, continuous=False, seed=0, cost_knee=2.0)
     return DQNLearner(config, env)
 
 

@@ -1,17 +1,8 @@
-from pathlib import Path
-
 import numpy as np
-import pytest
 
 from dvfo_agents.fleet import GROUPS, REDRAW_STEPS, Fleet
 from dvfo_env.simulator import Simulator
-from dvfo_env.tables import CostTables, compile_scenario
-from tests.agents import small
-
-
-@pytest.fixture
-def tables(tmp_path: Path) -> CostTables:
-    return compile_scenario(small.scenario(tmp_path))
+from dvfo_env.tables import CostTables
 
 
 def play(simulator: Simulator, steps: int, seed: int = 0) -> np.ndarray:

@@ -1,18 +1,9 @@
-from pathlib import Path
-
 import numpy as np
-import pytest
 
 from dvfo_agents.history import History
 from dvfo_agents.training_env import TrainingEnv
 from dvfo_env.observation import OBSERVATION_SIZE
-from dvfo_env.tables import CostTables, compile_scenario
-from tests.agents import small
-
-
-@pytest.fixture
-def tables(tmp_path: Path) -> CostTables:
-    return compile_scenario(small.scenario(tmp_path))
+from dvfo_env.tables import CostTables
 
 
 def rows(*values: float) -> np.ndarray:

@@ -1,12 +1,10 @@
-from pathlib import Path
-
 import numpy as np
 import torch
 
 from dvfo_agents.learners import build_learner
 from dvfo_agents.learners.replay import ReplayLearner, Ring, Transitions
 from dvfo_env.observation import OBSERVATION_SIZE
-from dvfo_env.tables import compile_scenario
+from dvfo_env.tables import CostTables
 from tests.agents import small
 
 
@@ -28,9 +26,9 @@ def test_the_ring_keeps_the_newest_and_keeps_columns_together() -> None:
     assert torch.equal(batch.actions[:, 0], batch.observations[:, 0].long())
 
 
-def test_stored_transitions_follow_each_other_within_episodes(tmp_path: Path) -> None:
+def test_stored_transitions_follow_each_other_within_episodes(tables: CostTables) -> None:
     config = small.agent("dqn", history=2, buffer_size=256, learning_starts=10_000)
-    learner = build_learner(config, compile_scenario(small.scenario(tmp_path)), seed=0)
+    learner = build_learner(config, tables, seed=0)
     assert isinstance(learner, ReplayLearner)
     learner.advance()
     stored = learner._ring.stored

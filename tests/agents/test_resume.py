@@ -14,13 +14,8 @@ from dvfo_agents.checkpoint import Checkpoint
 from dvfo_agents.learners import Learner, build_learner, training_env
 from dvfo_agents.snapshot import capture, restore
 from dvfo_env.errors import CheckpointError
-from dvfo_env.tables import CostTables, compile_scenario
+from dvfo_env.tables import CostTables
 from tests.agents import small
-
-
-@pytest.fixture
-def tables(tmp_path: Path) -> CostTables:
-    return compile_scenario(small.scenario(tmp_path))
 
 
 def advance(learner: Learner, times: int, start: int, total: int) -> None:

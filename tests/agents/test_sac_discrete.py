@@ -1,5 +1,4 @@
 import itertools
-from pathlib import Path
 
 import pytest
 import torch
@@ -7,7 +6,7 @@ import torch
 from dvfo_agents.config import SACDiscreteConfig
 from dvfo_agents.learners.sac_discrete import FactoredActor, ProductCritic, SACDiscreteLearner
 from dvfo_agents.training_env import TrainingEnv
-from dvfo_env.tables import compile_scenario
+from dvfo_env.tables import CostTables
 from tests.agents import small
 
 SIZES = [4, 2, 3]
@@ -52,10 +51,10 @@ def test_the_critic_tells_combinations_apart(config: SACDiscreteConfig) -> None:
 
 
 def test_exploration_follows_the_policy_and_prediction_its_mode(
-    tmp_path: Path, config: SACDiscreteConfig
+    tables: CostTables, config: SACDiscreteConfig
 ) -> None:
     torch.manual_seed(0)
-    env = TrainingEnv(compile_scenario(small.scenario(tmp_path)), 4, continuous=False, seed=0, cost_knee=2.0)
+    env = TrainingEnv(tables, 4, continuous=False, seed=0, cost_knee=2.0)
     learner = SACDiscreteLearner(config, env)
     with torch.no_grad():
         learner.actor.heads.bias += torch.randn(learner.actor.heads.bias.shape)

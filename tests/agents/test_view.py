@@ -1,17 +1,9 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from dvfo_agents.view import AgentView
 from dvfo_env.spaces import ActionView
-from dvfo_env.tables import ACTION_PARTS, CUT, LEVEL, CostTables, compile_scenario
-from tests.agents import small
-
-
-@pytest.fixture
-def tables(tmp_path: Path) -> CostTables:
-    return compile_scenario(small.scenario(tmp_path))
+from dvfo_env.tables import ACTION_PARTS, CUT, LEVEL, CostTables
 
 
 @pytest.mark.parametrize("continuous", [False, True])
