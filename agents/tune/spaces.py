@@ -111,6 +111,18 @@ SPACES: dict[str, Space] = {
         "final_epsilon": Real(0.005, 0.1, log=True),
         "branch_width": PowerOfTwo(16, 128),
     },
+    "hindsight": {
+        "n_envs": PowerOfTwo(64, 512),
+        "batch_size": PowerOfTwo(256, 2048),
+        "learning_rate": Real(1e-3, 1e-2, log=True),
+        "gamma": Real(0.0, 0.97),
+        "tau": Real(0.003, 0.05, log=True),
+        "ent_coef": Real(0.01, 0.2, log=True),
+        "final_ent_coef": Real(1e-4, 5e-3, log=True),
+        "epsilon": Real(0.01, 0.2, log=True),
+        "net_arch": _LAYERS,
+        "history": OneOf((1, 4)),
+    },
 }
 
 
