@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 class TuneProgress:
     """Shows how far a search is, on standard error. A context manager; call it with every `Standing`."""
 
-    def __init__(self, title: str = "") -> None:
-        self.title = title
+    def __init__(self) -> None:
         self._bar: Any = None
         self._task: Any = None
 
@@ -41,7 +40,8 @@ class TuneProgress:
             return
         if self._bar is None:
             self._start(standing.wanted)
-        self._bar.update(self._task, completed=done, description=f"{self.title} {_where(standing)}")
+        running = "".join(f", trial {number} at {100 * share:.0f} %" for number, share in standing.running)
+        self._bar.update(self._task, completed=done, description=f"{_where(standing)}{running}")
 
     def _start(self, wanted: int) -> None:
         from rich.console import Console
@@ -50,7 +50,7 @@ class TuneProgress:
         columns = (BarColumn(bar_width=24), TaskProgressColumn(), TextColumn("{task.description}"))
         self._bar = Progress(*columns, console=Console(stderr=True, highlight=False))
         self._bar.start()
-        self._task = self._bar.add_task(self.title, total=float(wanted))
+        self._task = self._bar.add_task("", total=float(wanted))
 
 
 def _where(standing: Standing) -> str:

@@ -3,8 +3,8 @@
 The method that DVFO (Zhang et al., IEEE TMC 2024) compares with as DRLDO: Panda, Lin and Zhou,
 "Energy-Efficient Computation Offloading With DVFS Using Deep Reinforcement Learning for Time-Critical IoT
 Applications in Edge Computing" (IEEE Internet of Things Journal, 2023). Clocks and offloading are learned
-together, and offloading is binary: a task is sent whole or not at all. It has no public code, and neither
-its networks nor its reward were at hand.
+together, and offloading is binary: a task is sent whole or not at all. Only this idea is taken over: the
+paper itself was not at hand, and no code of it is public.
 
 What is ours: a double DQN with two small hidden layers (`dvfo_agents.planning.tiny_dqn`) on the whole
 observation, trained on training episodes on the scenario's own cost. Its actions: local or sent, times a

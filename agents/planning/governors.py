@@ -32,7 +32,7 @@ from dvfo_env.tables import CPU, GPU, MEM, CostTables
 ONDEMAND, SCHEDUTIL = 0, 1
 
 #: How often a CPU governor runs at most [ms]: `sampling_rate` and `rate_limit_us` are 1000 times what a clock
-#: change takes, at most 10 ms (`cpufreq_policy_transition_delay_us`, Linux 4.14 to 6.8).
+#: change takes, at most 10 ms (`cpufreq_policy_transition_delay_us`, up to Linux 6.8).
 SAMPLING_MS = 10.0
 #: ondemand: `up_threshold` where idle time is counted in microseconds; elsewhere it is 80 %.
 UP_THRESHOLD = 0.95

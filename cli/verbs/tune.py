@@ -3,7 +3,7 @@
 Examples:
     dvfo tune ppo --trials 40 --seconds 60         40 trials of 60 s of processor time on the default scenario
     dvfo tune ppo --study my.db --trials 80        go on: 80 trials in all; a kill loses only what ran
-    dvfo tune sac --scenario default nano-mobilenet-v2-wifi-campus     the mean score over two scenarios
+    dvfo tune sac --scenario default tx2-vgg19-lte-driving     the mean score over two scenarios
     dvfo tune show --study my.db                   best trials, importance of parameters, the shipped one
     dvfo tune export --study my.db --out mine.yaml     then: dvfo train --agent mine.yaml
 """
@@ -87,7 +87,6 @@ def _search(arguments: argparse.Namespace) -> int:
 
     path = _path(arguments)
     with TuneProgress() as progress, _opened(path, arguments, progress.say) as file:
-        progress.title = file.settings.name
         trials = arguments.trials or max(_TRIALS, len(file.finished()))
         try:
             search(file, trials, arguments.workers or 1, progress)
