@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_a_killed_search_goes_on_where_it_was(
     command = [sys.executable, "-m", "dvfo_cli", "tune", str(agent), "--study", str(path), "--trials", "2"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
-        _wait_for(lambda: _running(path) == 1)
+        _wait_for(lambda: _running(path) == 1, process)
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
@@ -85,8 +86,11 @@ def _running(path: Path) -> int:
         return sum(t.state == TrialState.RUNNING and len(t.params) > 10 for t in file.study.trials)
 
 
-def _wait_for(condition: object, seconds: float = 60.0) -> None:
+def _wait_for(
+    condition: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 240.0
+) -> None:
     end = time.monotonic() + seconds
     while not condition():
+        assert process.poll() is None, "it ended by itself"
         assert time.monotonic() < end
         time.sleep(0.1)
