@@ -11,6 +11,7 @@ from rich.table import Table
 
 from dvfo_env.whole_file import write_whole
 from dvfo_evaluation.arena import OWN
+from dvfo_evaluation.dvfo_table import dvfo_table, print_dvfo_table
 from dvfo_evaluation.results import as_json
 from dvfo_evaluation.suite_run import SuiteResult
 from dvfo_evaluation.suite_scores import against_planner, labels_of, overall, profiles
@@ -36,6 +37,7 @@ def summarise_suite(result: SuiteResult) -> dict[str, Any]:
         },
         "profiles": {name: profiles(arenas, name) for name in present},
         "decisions": _decisions(result),
+        "dvfo": dvfo_table(arenas, suite.our_name) if suite.dvfo_table else None,
         "rows": as_json(list(arenas.values())),
         "failures": [failure._asdict() for failure in result.failures],
     }
@@ -59,6 +61,8 @@ def print_suite(summary: dict[str, Any], console: Console | None = None) -> None
         _print_overall(console, summary["suite"]["name"], variant, contestants)
     if len(summary["decisions"]) > 1:
         _print_decisions(console, summary["decisions"])
+    if summary["dvfo"] is not None:
+        print_dvfo_table(summary["dvfo"], console)
     for variant, agents in summary["against_planner"].items():
         for told in agents:
             _print_against_planner(console, variant, told)
