@@ -5,6 +5,7 @@ evaluate.py                                    all baselines on the default scen
 evaluate.py runs/ppo                           a trained agent and all baselines on the agent's scenario
 evaluate.py runs/ppo --uplink drive.csv        the same with a trace file in the place of the uplink
 evaluate.py runs/seed-*                        several training seeds: one more row with intervals over seeds
+evaluate.py --suite quick                      train and judge what a suite lists; goes on where it stopped
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dvfo_env.scenario import Scenario
-    from dvfo_evaluation.arena import Arena
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -27,7 +27,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="evaluate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("runs", nargs="*", metavar="RUN_DIR", type=Path, help="run folders of train.py")
+    parser.add_argument(
+        "runs_to_judge", nargs="*", metavar="RUN_DIR", type=Path, help="run folders of train.py"
+    )
     parser.add_argument(
         "--agents", metavar="NAME,...", help="baselines to compare with (default: all of them)"
     )
@@ -52,6 +54,19 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="where results go (default: reports/SCENARIO-TIME)"
     )
+    suites = parser.add_argument_group(
+        "suites", "scenarios, variants, baselines and trainings in one YAML file"
+    )
+    suites.add_argument("--suite", metavar="NAME|FILE", help="quick, paper-dvfo, robustness, full, or a file")
+    suites.add_argument("--dry-run", action="store_true", help="list the suite's cells and which are stored")
+    suites.add_argument("--jobs", type=int, metavar="N", help="processes (default: one for each core)")
+    suites.add_argument(
+        "--runs",
+        type=Path,
+        metavar="DIR",
+        default=Path("runs") / "suites",
+        help="where a suite's trainings lie (default: runs/suites)",
+    )
     parser.add_argument("--json", action="store_true", help="print the rows as JSON instead of the table")
     parser.add_argument(
         "--trust-pickle",
@@ -62,15 +77,23 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Evaluate; returns the exit status: 0 done, 2 bad input (one line on stderr)."""
+    """Evaluate; returns the exit status: 0 done, 1 some cells of a suite failed, 2 bad input (one line on
+    stderr), 130 interrupted.
+    """
     arguments = build_parser().parse_args(argv)
     from dvfo_env.errors import DvfoError
 
     try:
+        if arguments.suite is not None:
+            return evaluate_suite(arguments)
         evaluate(arguments)
     except DvfoError as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        kept = "; what is done is kept: the same command goes on" if arguments.suite else ""
+        print(f"evaluate.py: interrupted{kept}", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -111,8 +134,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
         for scenario, runs in _assignments(arguments)
     ]
     _progress("")
-    folder = arguments.out or _default_folder(arenas)
-    results = write_results(folder, arenas, arguments.uplink)
+    name = arenas[0].scenario.name if len(arenas) == 1 else f"{len(arenas)}-scenarios"
+    folder = arguments.out or _default_folder(name)
+    results = write_results(folder, arenas)
     write_report(folder / REPORT_NAME, arenas)
     if arguments.json:
         print(json.dumps(as_json(arenas), allow_nan=False))
@@ -126,13 +150,71 @@ def evaluate(arguments: argparse.Namespace) -> None:
     )
 
 
+def evaluate_suite(arguments: argparse.Namespace) -> int:
+    """Everything a suite lists, from trainings to the tables; returns the exit status.
+
+    Raises:
+        DvfoError: the suite or something it names cannot be used.
+    """
+    from dvfo_evaluation.results import write_results
+    from dvfo_evaluation.suite import load_suite
+    from dvfo_evaluation.suite_plan import print_plan
+    from dvfo_evaluation.suite_progress import SuiteProgress
+    from dvfo_evaluation.suite_run import run_suite
+    from dvfo_evaluation.suite_table import print_suite, summarise_suite, write_suite
+
+    _refuse_beside_suite(arguments)
+    suite = load_suite(arguments.suite)
+    jobs = arguments.jobs or _cores()
+    if arguments.dry_run:
+        print_plan(suite, arguments.runs, jobs, arguments.json)
+        return 0
+    with SuiteProgress(suite.name) as progress:
+        result = run_suite(suite, arguments.runs, jobs, progress)
+
+    folder = arguments.out or _default_folder(suite.name)
+    summary = summarise_suite(result)
+    write_suite(folder, summary)
+    rows = write_results(folder, list(result.arenas.values()))
+    if arguments.json:
+        print(json.dumps(summary, allow_nan=False))
+    else:
+        print_suite(summary)
+    where = sys.stderr if arguments.json else sys.stdout
+    print(f"Tables: {folder}\nRows:   {rows} (replay them: dvfo validate {rows})", file=where)
+    for failure in result.failures:
+        print(f"failed: {failure.cell}: {failure.reason}", file=sys.stderr)
+    return 1 if result.failures else 0
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _refuse_beside_suite(arguments: argparse.Namespace) -> None:
+    """A suite says itself what meets where.
+
+    Raises:
+        ConfigError: an option that a suite has no use for.
+    """
+    from dvfo_env.errors import ConfigError
+
+    for name in ("runs_to_judge", "agents", "scenario", "seeds", "uplink", "trust_pickle"):
+        if getattr(arguments, name):
+            option = "run folders" if name == "runs_to_judge" else f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{option}: a suite says itself what meets where: put it into the suite's file")
+    if arguments.jobs is not None and arguments.jobs < 1:
+        raise ConfigError(f"--jobs: {arguments.jobs} is below 1")
+
+
 def _assignments(arguments: argparse.Namespace) -> list[tuple[Scenario | str, tuple[Path, ...]]]:
     """Scenarios with the runs that compete there: all of them where scenarios are named, else each on its
     own.
     """
     from dvfo_evaluation.contestants import trained_scenario
 
-    runs = tuple(arguments.runs)
+    runs = tuple(arguments.runs_to_judge)
     if arguments.scenario:
         return [(scenario, runs) for scenario in arguments.scenario]
     if not runs:
@@ -143,10 +225,10 @@ def _assignments(arguments: argparse.Namespace) -> list[tuple[Scenario | str, tu
     return [(scenario, tuple(folders)) for scenario, folders in own.items()]
 
 
-def _default_folder(arenas: list[Arena]) -> Path:
+def _default_folder(name: str) -> Path:
+    """A new folder under `reports`, named after what was evaluated and when."""
     import datetime
 
-    name = arenas[0].scenario.name if len(arenas) == 1 else f"{len(arenas)}-scenarios"
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder, number = Path("reports") / f"{name}-{stamp}", 2
     while folder.exists():

@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM, description="Train an agent on a scenario; the result is a run folder."
     )
-    parser.add_argument("--agent", metavar="ppo|sac", help="shipped agent or a .yaml file (default: ppo)")
+    parser.add_argument("--agent", metavar="NAME|FILE", help="shipped agent or a .yaml file (default: ppo)")
     parser.add_argument(
         "--scenario", metavar="NAME|FILE", help="shipped scenario or a .yaml file (default: default)"
     )
@@ -125,7 +125,7 @@ def train(arguments: argparse.Namespace) -> int:
     tables = compile_scenario(config.scenario)
     with (
         RunFolder.open(path) if arguments.resume else RunFolder.create(path, config) as folder,
-        Progress(f"{config.agent.algorithm} on {config.scenario.name}") as progress,
+        Progress(f"{config.agent.label} on {config.scenario.name}") as progress,
         ctrl_c_stops() as stop_asked,
     ):
         folder.record_start(tables, [PROGRAM, *arguments.words])
@@ -292,7 +292,7 @@ def summary(
     cost = env.mean_recent_cost()
     return {
         "run": str(folder.path),
-        "agent": folder.config.agent.algorithm,
+        "agent": folder.config.agent.label,
         "scenario": folder.config.scenario.name,
         "seed": folder.config.seed,
         "finished": finished,

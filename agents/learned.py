@@ -6,18 +6,17 @@ import hashlib
 import json
 import sys
 import zipfile
-from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
 from dvfo_agents.checkpoint import newest_whole
-from dvfo_agents.config import AgentConfig, PPOConfig
+from dvfo_agents.decisions import Decide, decision
+from dvfo_agents.history import History
 from dvfo_agents.run_folder import read_run_config
+from dvfo_agents.view import agent_view
 from dvfo_env.errors import CheckpointError, ConfigError
 from dvfo_env.observation import OBSERVATION_SIZE
 from dvfo_env.scenario import Scenario
@@ -25,17 +24,15 @@ from dvfo_env.spaces import ActionView
 from dvfo_env.tables import ACTION_PARTS, CostTables, compile_scenario
 
 _WEIGHTS = "weights.safetensors"
-Decide = Callable[[NDArray[np.float32]], NDArray[Any]]
 
 
 class LearnedPolicy:
-    """A trained policy behind `dvfo_agents.policy.Policy`; it keeps no memory between requests.
+    """A trained policy behind `dvfo_agents.policy.Policy`.
 
-    PPO takes the most probable choice of every part, SAC the middle of its distribution: no randomness is
-    left.
+    It remembers the observations of as many requests as it was trained to see (`history`), and nothing else.
 
     Attributes:
-        name: the algorithm, `ppo` or `sac`.
+        name: the agent's name in tables, see `LearnerConfig.label`.
         run: the run folder (or file) it was loaded from.
         scenario: the scenario it was trained on; None where that is not known (a stable-baselines3 file).
         steps: environment steps it was trained for; None where that is not known.
@@ -49,6 +46,7 @@ class LearnedPolicy:
         steps: int | None,
         view: ActionView,
         decide: Decide,
+        history: int = 1,
     ) -> None:
         self.name = name
         self.run = run
@@ -56,13 +54,16 @@ class LearnedPolicy:
         self.steps = steps
         self._view = view
         self._decide = decide
+        self._history = History(history)
 
     def reset(self, n: int) -> None:
-        """Nothing to forget."""
+        """Forget the observations of earlier requests."""
+        self._history.stacked = None
 
     def act(self, observations: NDArray[np.float32]) -> NDArray[np.int64]:
         """Joint-action indices int64 [N, parts] for observations float32 [N, OBSERVATION_SIZE]."""
-        return self._view.to_indices(self._decide(np.asarray(observations, dtype=np.float32)))
+        stacked = self._history.push(np.asarray(observations, dtype=np.float32))
+        return self._view.to_indices(self._decide(stacked))
 
 
 def load_policy(
@@ -88,19 +89,18 @@ def load_policy(
     if checkpoint is None:
         raise CheckpointError(f"{path}: nothing has been saved yet")
     tables = compile_scenario(config.scenario) if tables is None else tables
-    discrete = isinstance(config.agent, PPOConfig)
-    view = ActionView(tables, continuous=not discrete)
+    agent = config.agent
+    view = agent_view(tables, agent)
     try:
         weights = safetensors.numpy.load(checkpoint.files[_WEIGHTS])
-        network = _network(weights, config.agent)
+        decide = decision(agent, weights, view.sizes.tolist(), agent.history * OBSERVATION_SIZE)
     except (KeyError, ValueError, safetensors.SafetensorError) as error:
         raise CheckpointError(
-            f"{checkpoint.path / _WEIGHTS}: holds no {config.agent.algorithm} policy: {error}"
+            f"{checkpoint.path / _WEIGHTS}: holds no {agent.algorithm} policy: {error}"
         ) from None
     trained = json.loads(checkpoint.files["counters.json"])["action_sizes"]
     _check_sizes(path, trained, tables)
-    decide = _most_probable(network, view.sizes) if discrete else _tanh(network)
-    return LearnedPolicy(config.agent.algorithm, path, config.scenario, checkpoint.steps, view, decide)
+    return LearnedPolicy(agent.label, path, config.scenario, checkpoint.steps, view, decide, agent.history)
 
 
 def _check_sizes(path: Path, trained: list[int], tables: CostTables) -> None:
@@ -110,45 +110,6 @@ def _check_sizes(path: Path, trained: list[int], tables: CostTables) -> None:
                 f"{path}: was trained with {size} choices of {part}, "
                 f"scenario {tables.scenario.name!r} has {legal}: train on that scenario"
             )
-
-
-def _network(weights: dict[str, NDArray[np.float32]], config: AgentConfig) -> Decide:
-    """The policy's network: observations float32 [N, features] to outputs float32 [N, outputs]."""
-    hidden, last = (
-        ("mlp_extractor.policy_net", "action_net")
-        if isinstance(config, PPOConfig)
-        else ("actor.latent_pi", "actor.mu")
-    )
-    names = [*(f"{hidden}.{2 * i}" for i in range(len(config.net_arch))), last]
-    layers = [(np.ascontiguousarray(weights[f"{name}.weight"].T), weights[f"{name}.bias"]) for name in names]
-    if layers[0][0].shape[0] != OBSERVATION_SIZE:
-        raise ValueError(f"expects {layers[0][0].shape[0]} features, observations have {OBSERVATION_SIZE}")
-    tanh = config.activation == "tanh"
-
-    def forward(observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        values = observations
-        for weight, bias in layers[:-1]:
-            values = values @ weight
-            values += bias
-            np.tanh(values, out=values) if tanh else np.maximum(values, 0.0, out=values)
-        return values @ layers[-1][0] + layers[-1][1]
-
-    return forward
-
-
-def _most_probable(network: Decide, sizes: NDArray[np.int64]) -> Decide:
-    edges = np.concatenate([[0], np.cumsum(sizes)])
-
-    def decide(observations: NDArray[np.float32]) -> NDArray[np.int64]:
-        logits = network(observations)
-        heads = [logits[:, low:high].argmax(axis=1) for low, high in pairwise(edges)]
-        return np.stack(heads, axis=1)
-
-    return decide
-
-
-def _tanh(network: Decide) -> Decide:
-    return lambda observations: np.tanh(network(observations))
 
 
 def _load_zip(path: Path, tables: CostTables | None, trust_pickle: bool) -> LearnedPolicy:

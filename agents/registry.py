@@ -11,9 +11,15 @@ from dvfo_env.tables import CostTables
 _MODULES = {
     "performance": "performance",
     "powersave": "powersave",
+    "ondemand": "ondemand",
+    "schedutil": "schedutil",
+    "all-local": "all_local",
     "all-server": "all_server",
+    "compress-input": "compress_input",
     "best-fixed": "best_fixed",
     "neurosurgeon-style": "neurosurgeon_style",
+    "dads-style": "dads_style",
+    "drldo-style": "drldo_style",
     "planner": "planner",
     "random": "random_choice",
     "clairvoyant": "clairvoyant",
@@ -33,6 +39,11 @@ def make_baseline(name: str, tables: CostTables) -> Policy:
     """
     if name not in _MODULES:
         raise ConfigError(f"agent {name!r} is not a baseline; known: {', '.join(_MODULES)}")
-    module = importlib.import_module(f"dvfo_agents.baselines.{_MODULES[name]}")
+    module = importlib.import_module(baseline_module(name))
     policy: Policy = module.make(tables)
     return policy
+
+
+def baseline_module(name: str) -> str:
+    """The module a baseline lives in, by the name that `make_baseline` knows."""
+    return f"dvfo_agents.baselines.{_MODULES[name]}"

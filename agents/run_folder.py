@@ -26,7 +26,7 @@ from pydantic import Field
 
 import dvfo_env
 from dvfo_agents.checkpoint import flush_folder, replace_file
-from dvfo_agents.config import PPOConfig, SACConfig
+from dvfo_agents.config import AgentConfig
 from dvfo_env.errors import CheckpointError
 from dvfo_env.scenario import Scenario
 from dvfo_env.schema import Record, load_yaml
@@ -43,7 +43,7 @@ class RunConfig(Record):
     seed: Annotated[int, Field(ge=0)]
     steps: Annotated[int, Field(ge=1)] | None
     minutes: Annotated[float, Field(gt=0.0)] | None
-    agent: Annotated[PPOConfig | SACConfig, Field(discriminator="algorithm")]
+    agent: AgentConfig
     scenario: Scenario
 
 

@@ -3,9 +3,10 @@
     weights.safetensors    every network's parameters, under stable-baselines3's names
     optimisers.safetensors the moments of every optimiser
     world.npy              the state of every simulated device (structured array `state.STATE`)
-    arrays.safetensors     last observations, running returns, random state of torch and numpy, SAC's replay
-    buffer counters.json          step counts, seconds trained, random state of python and of the action
-    space, recent costs
+    arrays.safetensors     random state of torch and numpy; what the environments (`TrainingEnv.memory`:
+                           running returns, stacked observations) and the learner (`Learner.memory`: last
+                           observations, replay buffer) name themselves
+    counters.json          steps, seconds trained, random state of python, counts of environments and learner
 
 A learner restored from it goes on exactly as the one it was taken from would have: the same weights, bit for
 bit, after the same number of further steps (same machine, same torch, same number of threads, a budget in
@@ -26,24 +27,24 @@ import torch
 from numpy.typing import NDArray
 
 from dvfo_agents.checkpoint import Checkpoint
-from dvfo_agents.learners import Learner, SACLearner, training_env
+from dvfo_agents.learners import Learner, Memory, training_env
 from dvfo_env.errors import CheckpointError
 from dvfo_env.state import STATE
 
 WEIGHTS = "weights.safetensors"
-_REPLAY = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+_WORLD, _OWN = "world.", "learner."  # what the environments and the learner name themselves
 
 
 def capture(learner: Learner, seconds: float) -> dict[str, bytes]:
     """Everything needed to go on later, as file contents by name; `seconds` is the time trained so far."""
-    world = io.BytesIO()
+    world, memory = io.BytesIO(), learner.memory()
     np.save(world, training_env(learner).simulator.states, allow_pickle=False)
     return {
         WEIGHTS: safetensors.torch.save(_weights(learner)),
         "optimisers.safetensors": safetensors.torch.save(_moments(learner)),
         "world.npy": world.getvalue(),
-        "arrays.safetensors": safetensors.numpy.save(_arrays(learner)),
-        "counters.json": json.dumps(_counters(learner, seconds)).encode(),
+        "arrays.safetensors": safetensors.numpy.save(_arrays(learner, memory)),
+        "counters.json": json.dumps(_counters(learner, memory, seconds)).encode(),
     }
 
 
@@ -60,8 +61,7 @@ def restore(learner: Learner, checkpoint: Checkpoint) -> float:
         _restore_moments(learner, safetensors.torch.load(files["optimisers.safetensors"]))
         _restore_world(learner, np.load(io.BytesIO(files["world.npy"]), allow_pickle=False))
         arrays = safetensors.numpy.load(files["arrays.safetensors"])
-        _restore_arrays(learner, arrays)
-        _restore_counters(learner, counters, arrays["numpy.keys"])
+        _restore_rest(learner, arrays, counters)
     except (KeyError, ValueError, RuntimeError, IndexError, safetensors.SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{checkpoint.path}: does not fit this run: {reason:.200}") from None
@@ -99,23 +99,13 @@ def _restore_world(learner: Learner, states: NDArray[np.void]) -> None:
     simulator.states[:] = states
 
 
-def _arrays(learner: Learner) -> dict[str, NDArray[Any]]:
-    env = training_env(learner)
-    numpy_rng = _numpy_rng()
-    arrays: dict[str, NDArray[Any]] = {
-        "returns": env._returns,
-        "lengths": env._lengths,
-        "numpy.keys": numpy_rng["state"]["key"],
+def _arrays(learner: Learner, memory: Memory) -> dict[str, NDArray[Any]]:
+    return {
+        "numpy.keys": _numpy_rng()["state"]["key"],
         "torch.rng": torch.get_rng_state().numpy(),
+        **{_WORLD + name: array for name, array in training_env(learner).memory().arrays.items()},
+        **{_OWN + name: array for name, array in memory.arrays.items()},
     }
-    if learner._last_obs is not None:  # None before the first step
-        arrays["last_observations"] = np.asarray(learner._last_obs)
-        arrays["last_episode_starts"] = np.asarray(learner._last_episode_starts)
-    if isinstance(learner, SACLearner) and learner.replay_buffer is not None:
-        buffer = learner.replay_buffer
-        filled = buffer.buffer_size if buffer.full else buffer.pos
-        arrays |= {f"replay.{name}": np.ascontiguousarray(getattr(buffer, name)[:filled]) for name in _REPLAY}
-    return arrays
 
 
 def _numpy_rng() -> dict[str, Any]:
@@ -125,47 +115,27 @@ def _numpy_rng() -> dict[str, Any]:
     return state
 
 
-def _restore_arrays(learner: Learner, arrays: dict[str, NDArray[Any]]) -> None:
-    env = training_env(learner)
-    env._returns[:] = arrays["returns"]
-    env._lengths[:] = arrays["lengths"]
-    torch.set_rng_state(torch.from_numpy(arrays["torch.rng"].copy()))
-    if "last_observations" in arrays:
-        learner._last_obs = arrays["last_observations"].copy()
-        learner._last_episode_starts = arrays["last_episode_starts"].copy()
-    if isinstance(learner, SACLearner) and learner.replay_buffer is not None:
-        for name in _REPLAY:
-            saved = arrays[f"replay.{name}"]
-            getattr(learner.replay_buffer, name)[: len(saved)] = saved
-
-
-def _counters(learner: Learner, seconds: float) -> dict[str, Any]:
+def _counters(learner: Learner, memory: Memory, seconds: float) -> dict[str, Any]:
     numpy_rng = _numpy_rng()
-    counters: dict[str, Any] = {
+    return {
         "seconds": seconds,
         "action_sizes": list(training_env(learner).tables.sizes),
         "num_timesteps": learner.num_timesteps,
-        "updates": learner._n_updates,
-        "episodes": learner._episode_num,
-        "recent_costs": list(training_env(learner).recent_costs),
         "python_rng": random.getstate(),
         "numpy_rng": [numpy_rng["state"]["pos"], numpy_rng["has_gauss"], numpy_rng["gauss"]],
-        "action_space_rng": learner.action_space.np_random.bit_generator.state,
+        "world": training_env(learner).memory().counters,
+        "learner": memory.counters,
     }
-    if isinstance(learner, SACLearner) and learner.replay_buffer is not None:
-        counters["replay"] = {"pos": learner.replay_buffer.pos, "full": learner.replay_buffer.full}
-    return counters
 
 
-def _restore_counters(learner: Learner, counters: dict[str, Any], numpy_keys: NDArray[Any]) -> None:
+def _restore_rest(learner: Learner, arrays: dict[str, NDArray[Any]], counters: dict[str, Any]) -> None:
+    def named(prefix: str) -> dict[str, NDArray[Any]]:
+        return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+    training_env(learner).restore_memory(Memory(named(_WORLD), counters["world"]))
     learner.num_timesteps = counters["num_timesteps"]
-    learner._n_updates = counters["updates"]
-    learner._episode_num = counters["episodes"]
-    training_env(learner).recent_costs.extend(counters["recent_costs"])
+    learner.restore_memory(Memory(named(_OWN), counters["learner"]))
     version, words, gauss = counters["python_rng"]
     random.setstate((version, tuple(words), gauss))
-    np.random.set_state(("MT19937", numpy_keys, *counters["numpy_rng"]))  # noqa: NPY002
-    learner.action_space.np_random.bit_generator.state = counters["action_space_rng"]
-    if isinstance(learner, SACLearner) and learner.replay_buffer is not None:
-        learner.replay_buffer.pos = counters["replay"]["pos"]
-        learner.replay_buffer.full = counters["replay"]["full"]
+    np.random.set_state(("MT19937", arrays["numpy.keys"], *counters["numpy_rng"]))  # noqa: NPY002
+    torch.set_rng_state(torch.from_numpy(arrays["torch.rng"].copy()))

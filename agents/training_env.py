@@ -1,18 +1,33 @@
-"""The environments as learners see them: rewards made learnable, outcomes counted, time measured."""
+"""The environments as learners see them: rewards made learnable, observations stacked, outcomes counted, time
+measured.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from dvfo_agents.fleet import Fleet
+from dvfo_agents.history import History
+from dvfo_agents.view import AgentView
+from dvfo_env.observation import OBSERVATION_SIZE
 from dvfo_env.sb3 import SB3VecEnv
+from dvfo_env.simulator import Batch
 from dvfo_env.state import OUTCOME, WAITING
 from dvfo_env.tables import ACTION_PARTS, CostTables
+
+
+class Memory(NamedTuple):
+    """What a checkpoint must hold of a learner or of its environments: arrays and plain JSON values."""
+
+    arrays: dict[str, NDArray[Any]]
+    counters: dict[str, Any]
 
 
 class Totals:
@@ -56,6 +71,11 @@ class TrainingEnv(SB3VecEnv):
         continuous: Box actions instead of MultiDiscrete.
         seed: environment i begins with seed + i.
         cost_knee: the learner sees costs above it on a logarithmic scale, see `compress`.
+        history: observations are those of the last `history` requests, newest first
+            (float32 [N, history * OBSERVATION_SIZE]).
+        acts_on: the parts of the action that the learner decides on; None for all.
+        domain_randomisation: devices differ from their model by up to this share, see `Fleet`; 0 for the
+            model itself.
         clock: seconds, for the share of the time spent here.
 
     `recent_costs` holds the cost per request of the last 256 episodes that ended (dropped requests included),
@@ -72,9 +92,18 @@ class TrainingEnv(SB3VecEnv):
         continuous: bool,
         seed: int,
         cost_knee: float,
+        history: int = 1,
+        acts_on: tuple[str, ...] | None = None,
+        domain_randomisation: float = 0.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         super().__init__(tables, n_envs, continuous=continuous, seed=seed)
+        self.view = AgentView(tables, continuous, acts_on)
+        self.action_space = self.view.space
+        self.observation_space = gym.spaces.Box(-1.0, 1.0, (history * OBSERVATION_SIZE,), np.float32)
+        self.history = History(history)
+        if domain_randomisation > 0.0:
+            self.simulator = Fleet(tables, n_envs, domain_randomisation, seed)
         self.cost_knee = cost_knee
         self._latency_weight_per_ms = float(tables.params[0]["latency_weight_per_ms"])
         self.recent_costs: deque[float] = deque(maxlen=256)
@@ -83,22 +112,59 @@ class TrainingEnv(SB3VecEnv):
         self.env_seconds = 0.0
         self._clock = clock
 
+    def reset(self) -> NDArray[np.float32]:
+        """Begin episodes everywhere; stacked observations float32 [N, features]."""
+        return self.history.begin(super().reset())
+
     def step_wait(
         self,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """Do the step; as `SB3VecEnv.step_wait`, with rewards float32 [N] for learning."""
         began = self._clock()
         cost_per_ms = (1.0 - self.simulator.states["eta"]) * self._latency_weight_per_ms
+        seen = self.history.stacked
+        assert seen is not None
         observations, rewards, dones, infos = super().step_wait()
         self._count(rewards)
         for i in np.flatnonzero(dones):
+            last = infos[i]["terminal_observation"]
+            infos[i]["terminal_observation"] = History.seen_after(last[None], seen[i : i + 1])[0]
             episode_cost = -infos[i]["episode"]["r"]
             self.recent_costs.append(episode_cost / self.tables.scenario.episode_requests)
         charged = (rewards - cost_per_ms * self._waiting_caused_ms()).astype(np.float32)
         spent = self._clock() - began
         self.totals.env_seconds += spent
         self.env_seconds += spent
-        return observations, compress(charged, self.cost_knee), dones, infos
+        return self.history.push(observations, dones), compress(charged, self.cost_knee), dones, infos
+
+    def imagine(self, actions: NDArray[np.int64]) -> Batch:
+        """What joint actions [A, parts] would lead to in every environment, see `Simulator.imagine`."""
+        began = self._clock()
+        batch = self.simulator.imagine(actions)
+        spent = self._clock() - began
+        self.totals.env_seconds += spent
+        self.env_seconds += spent
+        return batch
+
+    def memory(self) -> Memory:
+        """What a checkpoint must hold beside the state of every device."""
+        arrays: dict[str, NDArray[Any]] = {"returns": self._returns, "lengths": self._lengths}
+        if self.history.stacked is not None:
+            arrays["history"] = self.history.stacked
+        counters: dict[str, Any] = {"recent_costs": list(self.recent_costs)}
+        if isinstance(self.simulator, Fleet):
+            counters["fleet_age"] = self.simulator.age
+        return Memory(arrays, counters)
+
+    def restore_memory(self, memory: Memory) -> None:
+        """Take back what `memory` gave."""
+        self._returns[:] = memory.arrays["returns"]
+        self._lengths[:] = memory.arrays["lengths"]
+        if "history" in memory.arrays:
+            self.history.stacked = memory.arrays["history"].copy()
+        self.recent_costs.extend(memory.counters["recent_costs"])
+        if isinstance(self.simulator, Fleet):
+            self.simulator.restore_age(memory.counters["fleet_age"])
 
     def _waiting_caused_ms(self) -> NDArray[np.float64]:
         """How much longer the next request waits than the one just served did [N].

@@ -65,7 +65,7 @@ class TrainingLog:
         if totals.steps == 0:
             return
         self._last_s = seconds
-        scalars = means(totals) | {tag: float(value) for tag, value in learner.logger.name_to_value.items()}
+        scalars = means(totals) | learner.curves()
         scalars["time/steps_per_s"] = totals.steps / max(span_s, 1e-9)
         scalars["time/env_share"] = totals.env_seconds / max(span_s, 1e-9)
         if (cost := env.mean_recent_cost()) is not None:

@@ -15,6 +15,7 @@ import sys
 VERBS = {
     "train": "train an agent on a scenario; resumes where it stopped",
     "evaluate": "judge trained agents and baselines over scenarios and seeds; write the report",
+    "tune": "search for an agent's hyper-parameters; resumable, stored in one file",
     "scenarios": "list the scenarios with their headroom and the baselines' scores",
     "devices": "list, show or compare device profiles, every coefficient with its evidence",
     "workloads": "list networks, show the table of cuts of one, add your own",
@@ -22,6 +23,7 @@ VERBS = {
     "predict": "latency, power and energy of one operating point",
     "accuracy": "measure accuracy under compression of a network, show what was measured",
     "calibrate": "fit device profiles, server profiles and uplink models to raw measurements",
+    "leaderboard": "add results to the leaderboard, run them again, rank the agents",
     "validate": "re-run rows of a results file and compare",
     "bench": "measure the speed of the environment, the oracle and training",
 }

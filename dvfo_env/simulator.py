@@ -57,6 +57,7 @@ class Simulator:
     ) -> None:
         self.tables = tables
         self.n = n
+        self.bank_seed = bank_seed
         self.bank = tables.bank(bank_seed)
         self.autoreset = autoreset
         self.top: NDArray[np.int64] = np.array(tables.sizes, dtype=np.int64) - 1
@@ -68,6 +69,7 @@ class Simulator:
             outcomes=np.zeros((n, len(OUTCOME)), dtype=np.float32),
             final_observations=np.zeros((n, OBSERVATION_SIZE), dtype=np.float32),
         )
+        self._imagined: Simulator | None = None
         self.reset(np.arange(n))
 
     def reset(self, seeds: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -109,6 +111,22 @@ class Simulator:
                 f"action of environment {bad}: {actions[bad].tolist()} is out of range ({legal})"
             )
         return b
+
+    def imagine(self, actions: NDArray[np.int64]) -> Batch:
+        """What each of A joint `actions` int64 [A, parts] would lead to in each of the N environments.
+
+        Nothing is stepped. Rows of the result [N * A]: all actions in environment 0, then all in environment
+        1, and so on; episodes that would end do not begin anew. Possible because the world outside does not
+        depend on what the device does: a training device can be asked what would have happened.
+
+        Raises:
+            ActionError: an index is out of range.
+        """
+        count = len(actions)
+        if self._imagined is None or self._imagined.n != self.n * count:
+            self._imagined = Simulator(self.tables, self.n * count, bank_seed=self.bank_seed, autoreset=False)
+        self._imagined.states[:] = np.repeat(self.states, count)
+        return self._imagined.step(np.tile(actions, (self.n, 1)))
 
 
 def reward_vectors(tables: CostTables, outcomes: NDArray[np.float32]) -> NDArray[np.float32]:

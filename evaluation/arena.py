@@ -5,42 +5,63 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dvfo_agents.registry import baseline_names
-from dvfo_agents.result_cache import recall, remember, tables_digest
-from dvfo_env.oracle import bound_costs
+from dvfo_agents.result_cache import tables_digest
 from dvfo_env.scenario import Scenario, load_scenario
 from dvfo_env.tables import CostTables, compile_scenario
-from dvfo_evaluation.contestants import REFERENCES, Contestant, baseline, learned
+from dvfo_evaluation.contestants import REFERENCES, Contestant, Origin, baseline, learned
 from dvfo_evaluation.measures import References, Row, bound_measures, difference, headroom, measure
-from dvfo_evaluation.runner import Episodes, SeedBlock, decision_us, held_out, run_policy
+from dvfo_evaluation.runner import Episodes, SeedBlock, bound_per_episode, decision_us, held_out, run_policy
 from dvfo_evaluation.statistics import Bootstrap, Interval
 
 BOUND = "bound"
+#: What a scenario as it is is called among its variants.
+OWN = "own"
+
+
+class Stretch(NamedTuple):
+    """Consecutive episodes that one contestant ran in the same tables: their number, the scenario of the
+    tables, their digest, and the multipliers of a perturbed device (empty: none).
+    """
+
+    episodes: int
+    world: Scenario
+    tables_sha256: str
+    perturbation: dict[str, float]
+
+    @property
+    def decision_ms(self) -> float:
+        """How long the device computes a decision; 0 where decisions are free."""
+        decision = getattr(self.world, "decision", None)
+        return 0.0 if decision is None or decision.mode == "free" else float(decision.latency_ms)
 
 
 @dataclass(frozen=True)
 class Arena:
     """Everything one scenario's evaluation came to.
 
-    rows are sorted by cost, single runs behind the row that sums them up, the bound last; episodes and
-    contestants are keyed by the contestant's label; bound is the bound's cost per request of every episode,
-    float64 [E].
+    rows are sorted by cost, single runs behind the row that sums them up, the bound last; episodes,
+    stretches and contestants are keyed by the contestant's label; bound is the bound's cost per request of
+    every episode, float64 [E].
     """
 
     scenario: Scenario
     training: CostTables
     tables: CostTables
     blocks: tuple[SeedBlock, ...]
-    contestants: dict[str, Contestant]
+    contestants: dict[str, Origin]
     episodes: dict[str, Episodes]
+    stretches: dict[str, tuple[Stretch, ...]]
     bound: NDArray[np.float64]
     rows: list[Row]
     headroom: Interval
     against_planner: Interval | None
+    variant: str = OWN
 
     @property
     def contenders(self) -> list[Row]:
@@ -55,7 +76,7 @@ class Arena:
     @property
     def swapped_uplink(self) -> bool:
         """Whether another uplink stands in the place of the scenario's own."""
-        return self.tables is not self.training
+        return self.tables.scenario.uplink != self.training.scenario.uplink
 
 
 def evaluate_scenario(
@@ -88,7 +109,7 @@ def evaluate_scenario(
     contestants: dict[str, Contestant] = {}
     for run in runs:
         contestant = learned(run, training, trust_pickle)
-        contestants[_label(contestant.agent, run, contestants)] = contestant
+        contestants[_label(contestant.origin.agent, run, contestants)] = contestant
     for name in dict.fromkeys((*REFERENCES, *wanted)):
         progress(f"{training.scenario.name}: preparing {name}")
         contestants[name] = baseline(name, training)
@@ -97,23 +118,32 @@ def evaluate_scenario(
         progress(f"{training.scenario.name}: running {label}")
         episodes[label] = run_policy(contestant.policy, tables, blocks)
     progress(f"{training.scenario.name}: computing the bound")
-    bound = _bound(tables, blocks)
+    bound = bound_per_episode(tables, blocks)
     times = {
         label: decision_us(contestant.policy, tables) if timed else None
         for label, contestant in contestants.items()
     }
-    return _summarise(training, tables, blocks, contestants, episodes, bound, times)
+    origins = {label: contestant.origin for label, contestant in contestants.items()}
+    whole = Stretch(len(bound), tables.scenario, tables_digest(tables), {})
+    stretches: dict[str, tuple[Stretch, ...]] = {label: (whole,) for label in contestants}
+    return summarise(training, tables, blocks, origins, episodes, stretches, bound, times)
 
 
-def _summarise(
+def summarise(
     training: CostTables,
     tables: CostTables,
     blocks: tuple[SeedBlock, ...],
-    contestants: dict[str, Contestant],
+    contestants: dict[str, Origin],
     episodes: dict[str, Episodes],
+    stretches: dict[str, tuple[Stretch, ...]],
     bound: NDArray[np.float64],
     times: dict[str, float | None],
+    variant: str = OWN,
 ) -> Arena:
+    """The table of one scenario from what each contestant's episodes came to; fields as in `Arena`.
+
+    `times`: microseconds of a decision, by label.
+    """
     clairvoyant = episodes.get("clairvoyant")
     references = References(
         governor=episodes["performance"],
@@ -138,14 +168,14 @@ def _summarise(
         ours = [episodes[label] for label in best_learned.runs]
         against = difference(ours, episodes["planner"], Bootstrap(len(bound), seeds=len(ours)))
     return Arena(
-        training.scenario, training, tables, blocks, contestants, episodes, bound, rows,
-        headroom(references, bootstrap), against,
+        training.scenario, training, tables, blocks, contestants, episodes, stretches, bound, rows,
+        headroom(references, bootstrap), against, variant,
     )  # fmt: skip
 
 
 def _over_training_seeds(
     rows: list[Row],
-    contestants: dict[str, Contestant],
+    contestants: dict[str, Origin],
     episodes: dict[str, Episodes],
     references: References,
 ) -> list[Row]:
@@ -185,23 +215,6 @@ def _label(agent: str, run: Path, taken: dict[str, Contestant]) -> str:
         label = f"{agent} {run.name} #{number}"
         number += 1
     return label
-
-
-def _bound(tables: CostTables, blocks: tuple[SeedBlock, ...]) -> NDArray[np.float64]:
-    """The bound's cost per request of every episode, float64 [E]; kept on disk, since it takes seconds."""
-    digest = tables_digest(tables)
-    values = []
-    for block in blocks:
-        seeds = f"{block.bank_seed}-{block.episode_seeds[0]}-{len(block.episode_seeds)}"
-        key = f"{digest[:24]}-{seeds}"
-        stored = (recall("bound", key) or {}).get("costs")
-        if isinstance(stored, list) and len(stored) == len(block.episode_seeds):
-            values.append(np.array(stored, dtype=np.float64))
-            continue
-        found = bound_costs(tables, block.episode_seeds, bank_seed=block.bank_seed).mean(axis=1)
-        remember("bound", key, {"costs": found.tolist()})
-        values.append(found)
-    return np.concatenate(values)
 
 
 def verdict(arena: Arena) -> str:

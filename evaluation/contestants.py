@@ -19,8 +19,8 @@ REFERENCES = ("performance", "best-fixed")
 
 
 @dataclass(frozen=True)
-class Contestant:
-    """A policy and where it comes from.
+class Origin:
+    """Where a policy comes from: all it takes to rebuild it.
 
     kind is "baseline" or "learned"; source is a baseline's name or a run folder; checkpoint_sha256
     identifies the weights of a learned policy. `yardstick` is True for policies that see what no device
@@ -30,13 +30,16 @@ class Contestant:
     agent: str
     kind: str
     source: str
-    checkpoint_sha256: str
-    policy: Policy
+    checkpoint_sha256: str = ""
+    yardstick: bool = False
 
-    @property
-    def yardstick(self) -> bool:
-        """Whether the policy looks at the simulator's true state."""
-        return isinstance(self.policy, SeesTrueState)
+
+@dataclass(frozen=True)
+class Contestant:
+    """A policy and where it comes from."""
+
+    origin: Origin
+    policy: Policy
 
 
 def baseline(name: str, training: CostTables) -> Contestant:
@@ -45,7 +48,8 @@ def baseline(name: str, training: CostTables) -> Contestant:
     Raises:
         ConfigError: there is no baseline of that name.
     """
-    return Contestant(name, "baseline", name, "", make_baseline(name, training))
+    policy = make_baseline(name, training)
+    return Contestant(Origin(name, "baseline", name, yardstick=isinstance(policy, SeesTrueState)), policy)
 
 
 def learned(run: Path | str, training: CostTables, trust_pickle: bool = False) -> Contestant:
@@ -59,7 +63,7 @@ def learned(run: Path | str, training: CostTables, trust_pickle: bool = False) -
 
     path = Path(run)
     policy = load_policy(path, training, trust_pickle)
-    return Contestant(policy.name, "learned", str(path), checkpoint_sha256(path), policy)
+    return Contestant(Origin(policy.name, "learned", str(path), checkpoint_sha256(path)), policy)
 
 
 def trained_scenario(run: Path | str) -> Scenario:

@@ -12,7 +12,7 @@ from dvfo_evaluation.runner import Episodes
 from dvfo_evaluation.statistics import Bootstrap, Interval, Weights
 
 #: Scores are not given where the bound is within this share of the best fixed action's cost.
-_LEAST_HEADROOM = 1e-6
+LEAST_HEADROOM = 1e-6
 
 MEASURES = (
     "cost",
@@ -166,7 +166,7 @@ def _gained(
     cost: NDArray[np.float64], fixed: NDArray[np.float64], best: NDArray[np.float64], bootstrap: Bootstrap
 ) -> Interval | None:
     """(J_fixed - J) / (J_fixed - J_best), or None where there is (almost) nothing to gain."""
-    if fixed.mean() - best.mean() < _LEAST_HEADROOM * fixed.mean():
+    if fixed.mean() - best.mean() < LEAST_HEADROOM * fixed.mean():
         return None
 
     def statistic(w: Weights) -> NDArray[np.float64]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +32,14 @@ class ReplayReport:
 
 
 def validate(
-    csv_path: Path | str, sample: int = 8, seed: int = 0, trust_pickle: bool = False
+    csv_path: Path | str,
+    sample: int = 8,
+    seed: int = 0,
+    trust_pickle: bool = False,
+    agents: Collection[str] | None = None,
 ) -> ReplayReport:
-    """Run `sample` rows of a results.csv again, drawn with `seed`, and compare bit for bit.
+    """Run `sample` rows of a results.csv again, drawn with `seed`, and compare bit for bit; `agents` draws
+    among the rows of these agents only.
 
     All episodes of a row's batch run again with it, since a policy may compute a batch in another order
     than a single observation. Fields compared: requests, answered, cost, latency, energy, accuracy lost.
@@ -44,7 +51,10 @@ def validate(
     """
     path = Path(csv_path)
     rows = read_results(path)
-    drawn = np.random.default_rng(seed).permutation(len(rows))[: max(sample, 1)]
+    among = [i for i, row in enumerate(rows) if agents is None or row.agent in agents]
+    if not among:
+        raise ResultsError(f"{path}: holds no rows of {', '.join(sorted(agents or ()))}")
+    drawn = np.random.default_rng(seed).permutation(among)[: max(sample, 1)]
     groups: dict[tuple[str, ...], list[int]] = {}
     for index in sorted(int(i) for i in drawn):
         groups.setdefault(_group(rows[index]), []).append(index)
@@ -57,7 +67,10 @@ def validate(
 
 
 def _group(row: ResultRow) -> tuple[str, ...]:
-    return (row.agent, row.kind, row.source, row.scenario_file, row.uplink_file, str(row.bank_seed))
+    return (
+        row.agent, row.kind, row.source, row.scenario_file, row.variant, row.world_file, row.perturbation,
+        str(row.bank_seed),
+    )  # fmt: skip
 
 
 def _replay(
@@ -70,24 +83,26 @@ def _replay(
 ) -> None:
     first = rows[wanted[0]]
     where = f"{path}: line {wanted[0] + 2}"
-    key = (first.scenario_file, first.uplink_file)
+    key = (first.scenario_file, first.world_file)
     if key not in compiled:
-        scenario = load_scenario(path.parent / first.scenario_file)
-        training = compile_scenario(scenario)
+        training = compile_scenario(load_scenario(path.parent / first.scenario_file))
         tables = training
-        if first.uplink_file:
-            tables = compile_scenario(load_scenario(scenario, uplink=first.uplink_file))
+        if first.world_file != first.scenario_file:
+            tables = compile_scenario(load_scenario(path.parent / first.world_file))
         compiled[key] = (training, tables)
     training, tables = compiled[key]
+    if first.perturbation:
+        tables = _perturbed(tables, first.perturbation, where)
     if tables_digest(tables) != first.tables_sha256:
         raise ResultsError(
             f"{where}: scenario {first.scenario!r} compiles to other numbers now: "
             "device, workload, uplink or server data have changed since"
         )
     if first.kind == "learned":
-        if checkpoint_sha256(first.source) != first.checkpoint_sha256:
-            raise ResultsError(f"{where}: {first.source} holds other weights now than when it was evaluated")
-        policy = learned(first.source, training, trust_pickle).policy
+        run_folder = path.parent / first.source
+        if checkpoint_sha256(run_folder) != first.checkpoint_sha256:
+            raise ResultsError(f"{where}: {run_folder} holds other weights now than when it was evaluated")
+        policy = learned(run_folder, training, trust_pickle).policy
     elif first.kind == "baseline":
         policy = baseline(first.source, training).policy
     else:
@@ -113,3 +128,12 @@ def _replay(
                     f"episode {row.episode_seed}: {name} is {getattr(row, name)!r} in the file, "
                     f"{value!r} when run again"
                 )
+
+
+def _perturbed(tables: CostTables, multipliers: str, where: str) -> CostTables:
+    from dvfo_env.perturbation import Perturbation, perturbed
+
+    try:
+        return perturbed(tables, Perturbation(**json.loads(multipliers)))
+    except (TypeError, ValueError):
+        raise ResultsError(f"{where}: perturbation: {multipliers!r} is not a perturbed device") from None

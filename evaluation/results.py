@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-from dvfo_agents.result_cache import tables_digest
 from dvfo_env.errors import ResultsError
+from dvfo_env.scenario import Scenario
+from dvfo_env.whole_file import whole_file, write_whole
 from dvfo_evaluation.arena import Arena
 
 CSV_NAME, JSON_NAME, REPORT_NAME = "results.csv", "results.json", "report.html"
@@ -24,11 +24,12 @@ _SCENARIOS = "scenarios"
 class ResultRow(NamedTuple):
     """One episode of one policy.
 
-    `scenario_file` is relative to the CSV; `uplink_file` is empty where the scenario's own uplink was used.
-    The policy is rebuilt from `kind` ("baseline" or "learned") and `source` (name or run folder);
-    `checkpoint_sha256` says which weights a run folder held. `tables_sha256` identifies the compiled
-    scenario. Costs are per request, latency and energy per answered request; `deadline_missed`, `dropped`
-    and `timed_out` are shares of all requests.
+    `scenario_file` is the scenario that the policy was prepared on, `world_file` the one it ran in: the same
+    unless a variant or another uplink was asked for; both are relative to the CSV. `perturbation` holds the
+    multipliers of a perturbed device as JSON, empty for the device as it is. The policy is rebuilt from
+    `kind` ("baseline" or "learned") and `source` (name or run folder); `checkpoint_sha256` says which weights
+    a run folder held. `tables_sha256` identifies the compiled world. Costs are per request, latency and
+    energy per answered request; `deadline_missed`, `dropped` and `timed_out` are shares of all requests.
     """
 
     agent: str
@@ -36,9 +37,11 @@ class ResultRow(NamedTuple):
     source: str
     checkpoint_sha256: str
     scenario: str
+    variant: str
     scenario_file: str
+    world_file: str
+    perturbation: str
     uplink: str
-    uplink_file: str
     tables_sha256: str
     bank_seed: int
     episode_seed: int
@@ -60,7 +63,7 @@ _FLOATS = {
 }  # fmt: skip
 
 
-def write_results(folder: Path, arenas: list[Arena], uplink: Path | None) -> Path:
+def write_results(folder: Path, arenas: list[Arena]) -> Path:
     """Write results.csv, results.json and the scenarios they need into `folder`; returns the path of the CSV.
 
     Raises:
@@ -69,34 +72,16 @@ def write_results(folder: Path, arenas: list[Arena], uplink: Path | None) -> Pat
     try:
         (folder / _SCENARIOS).mkdir(parents=True, exist_ok=True)
         target = folder / CSV_NAME
-        with _replacing(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with whole_file(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(ResultRow._fields)
             for arena in arenas:
-                for row in _rows(folder, arena, uplink):
+                for row in _rows(folder, arena):
                     writer.writerow([repr(value) if isinstance(value, float) else value for value in row])
-        with _replacing(folder / JSON_NAME) as temporary:
-            temporary.write_text(json.dumps(as_json(arenas), indent=1, allow_nan=False), encoding="utf-8")
+        write_whole(folder / JSON_NAME, json.dumps(as_json(arenas), indent=1, allow_nan=False))
     except OSError as error:
         raise ResultsError(f"{folder}: cannot be written: {error.strerror or error}") from None
     return target
-
-
-class _replacing:
-    """Writes to a temporary name that takes the place of `target` only when all went well."""
-
-    def __init__(self, target: Path) -> None:
-        self._target = target
-        self._temporary = target.with_name(f".{target.name}.{os.getpid()}")
-
-    def __enter__(self) -> Path:
-        return self._temporary
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._temporary.replace(self._target)
-        else:
-            self._temporary.unlink(missing_ok=True)
 
 
 def as_json(arenas: list[Arena]) -> list[dict[str, Any]]:
@@ -104,52 +89,58 @@ def as_json(arenas: list[Arena]) -> list[dict[str, Any]]:
     rows = []
     for arena in arenas:
         for row in arena.rows:
-            rows.append({**row.as_json(), "headroom": arena.headroom._asdict()})
+            rows.append({**row.as_json(), "variant": arena.variant, "headroom": arena.headroom._asdict()})
     return rows
 
 
-def _rows(folder: Path, arena: Arena, uplink: Path | None) -> Iterator[ResultRow]:
-    digest = tables_digest(arena.tables)
-    scenario_file = _write_scenario(folder, arena)
-    uplink_file = "" if uplink is None else str(uplink.resolve())
+def _rows(folder: Path, arena: Arena) -> Iterator[ResultRow]:
+    scenario_file = _write_scenario(folder, arena.training.scenario)
     for label, contestant in arena.contestants.items():
         run = arena.episodes[label]
         source = contestant.source
         if contestant.kind == "learned":
             source = str(Path(source).resolve())
-        for e in range(len(run.cost)):
-            requests, answered = float(run.requests[e]), float(run.answered[e])
-            yield ResultRow(
-                agent=label,
-                kind=contestant.kind,
-                source=source,
-                checkpoint_sha256=contestant.checkpoint_sha256,
-                scenario=arena.scenario.name,
-                scenario_file=scenario_file,
-                uplink=arena.tables.uplink.name,
-                uplink_file=uplink_file,
-                tables_sha256=digest,
-                bank_seed=int(run.bank_seed[e]),
-                episode_seed=int(run.episode_seed[e]),
-                requests=int(requests),
-                answered=int(answered),
-                cost=float(run.cost[e]) / requests,
-                latency_ms=float(run.latency_ms[e]) / answered,
-                energy_mj=float(run.energy_mj[e]) / answered,
-                accuracy_lost=float(run.accuracy_lost[e]) / answered,
-                deadline_missed=float(run.missed[e]) / requests,
-                dropped=float(run.dropped[e]) / requests,
-                timed_out=float(run.timed_out[e]) / requests,
-                bound=float(arena.bound[e]),
-            )
+        first = 0
+        for stretch in arena.stretches[label]:
+            world_file = _write_scenario(folder, stretch.world)
+            perturbation = json.dumps(stretch.perturbation) if stretch.perturbation else ""
+            for e in range(first, first + stretch.episodes):
+                requests, answered = float(run.requests[e]), float(run.answered[e])
+                yield ResultRow(
+                    agent=label,
+                    kind=contestant.kind,
+                    source=source,
+                    checkpoint_sha256=contestant.checkpoint_sha256,
+                    scenario=arena.scenario.name,
+                    variant=arena.variant,
+                    scenario_file=scenario_file,
+                    world_file=world_file,
+                    perturbation=perturbation,
+                    uplink=arena.tables.uplink.name,
+                    tables_sha256=stretch.tables_sha256,
+                    bank_seed=int(run.bank_seed[e]),
+                    episode_seed=int(run.episode_seed[e]),
+                    requests=int(requests),
+                    answered=int(answered),
+                    cost=float(run.cost[e]) / requests,
+                    latency_ms=float(run.latency_ms[e]) / answered,
+                    energy_mj=float(run.energy_mj[e]) / answered,
+                    accuracy_lost=float(run.accuracy_lost[e]) / answered,
+                    deadline_missed=float(run.missed[e]) / requests,
+                    dropped=float(run.dropped[e]) / requests,
+                    timed_out=float(run.timed_out[e]) / requests,
+                    bound=float(arena.bound[e]),
+                )
+            first += stretch.episodes
 
 
-def _write_scenario(folder: Path, arena: Arena) -> str:
-    """Write the resolved scenario beside the results; returns its path relative to the folder."""
-    text = yaml.safe_dump(arena.scenario.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+def _write_scenario(folder: Path, scenario: Scenario) -> str:
+    """Write a resolved scenario beside the results; returns its path relative to the folder."""
+    text = yaml.safe_dump(scenario.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    name = f"{_SCENARIOS}/{arena.scenario.name}-{digest}.yaml"
-    (folder / name).write_text(text, encoding="utf-8")
+    name = f"{_SCENARIOS}/{scenario.name}-{digest}.yaml"
+    if not (folder / name).exists():
+        (folder / name).write_text(text, encoding="utf-8")
     return name
 
 

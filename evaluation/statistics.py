@@ -63,6 +63,11 @@ class Bootstrap:
         self._jackknife = Weights(left_out, np.full((episodes, seeds), 1.0 / seeds))
         self._accelerated = seeds == 1 and episodes > 2
 
+    @property
+    def episode_shares(self) -> NDArray[np.float64]:
+        """Shares of the episodes in every resample, float64 [B, E]; each row sums to 1."""
+        return self._drawn.episodes
+
     def interval(self, statistic: Statistic) -> Interval:
         """Estimate of `statistic` on all episodes, with its interval."""
         estimate = float(statistic(self._whole)[0])

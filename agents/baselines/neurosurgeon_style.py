@@ -10,8 +10,8 @@ deadline) instead of one of the two; it chooses among all mappings; its layer pr
 own, so they are never wrong; and it may compress with one fixed level, the one that does best on training
 episodes, where the paper sends 32-bit features. Clocks stay at the top, as the paper knows none. The paper
 probes the network now and then; here a throughput older than `forget_ms` (also chosen on training episodes)
-gives way to the training bank's median rate, as it does before the first transfer. It does not hedge or
-look at the queue.
+gives way to the training bank's median rate, as it does before the first transfer. Round-trip
+time and server load relax to their means while no answer comes. It does not hedge or look at the queue.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvfo_agents.planning.belief import BankStatistics, Belief, silence_ms, states_of
+from dvfo_agents.planning.remembered import Remembered
 from dvfo_agents.planning.search import make_space, search
 from dvfo_agents.planning.tuning import training_cost
 from dvfo_env.tables import LEVEL, RATE, CostTables
@@ -51,17 +52,24 @@ class Neurosurgeon:
         self._belief = Belief(statistics, last_weight=1.0, worlds=1, learned=False)
         self._start: NDArray[np.int64] = tables.out_of_the_box.copy()
         self._start[LEVEL] = level
+        self.reset(0)
 
     def reset(self, n: int) -> None:
-        """Nothing is remembered, so there is nothing to forget."""
+        """Forget when answers came."""
+        self._before = np.repeat(self._start[None], n, axis=0)
+        self._remembered = Remembered(self._tables, n)
 
     def act(self, observations: NDArray[np.float32]) -> NDArray[np.int64]:
         """Indices int64 [N, parts] for observations float32 [N, OBSERVATION_SIZE]."""
+        if len(self._before) != len(observations):
+            self.reset(len(observations))
+        self._remembered.update(observations, self._before)
         actions = np.repeat(self._start[None], len(observations), axis=0)
         states = states_of(self._tables, observations)
-        worlds = self._belief.worlds(observations)
+        worlds = self._belief.worlds(observations, self._remembered.answer_age_ms)
         worlds[silence_ms(observations) > self.forget_ms, :, RATE] = np.exp2(self._belief.marginal_log2)
         search(self._tables, self._space, states, worlds, actions)
+        self._before = actions.copy()
         return actions
 
 

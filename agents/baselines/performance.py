@@ -1,4 +1,4 @@
-"""Governor: everything runs on the device, on its first mapping, at the highest clocks.
+"""Performance: everything runs on the device, on its first mapping, at the highest clocks.
 
 What a device does out of the box under the Linux `performance` governor, and what savings are counted from.
 Its cost is about 1.0 by construction of the normalised cost (waiting, drops and deadline misses come on

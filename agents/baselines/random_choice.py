@@ -21,14 +21,16 @@ class RandomChoice:
 
     def __init__(self, sizes: tuple[int, ...]) -> None:
         self._sizes = np.array(sizes, dtype=np.float64)
-        self._decision = 0
+        self._decision = self._batch = 0
 
     def reset(self, n: int) -> None:
         """Count decisions from zero again."""
-        self._decision = 0
+        self._decision, self._batch = 0, n
 
     def act(self, observations: NDArray[np.float32]) -> NDArray[np.int64]:
         """Indices int64 [N, parts] for observations float32 [N, OBSERVATION_SIZE]."""
+        if len(observations) != self._batch:
+            self.reset(len(observations))
         rows = np.ascontiguousarray(observations)
         keys = np.array([zlib.crc32(row.tobytes(), self._decision) for row in rows], dtype=np.uint64)
         self._decision += 1

@@ -119,7 +119,7 @@ def _trips(
     return bits
 
 
-class _Transfers:
+class Transfers:
     """Transfers of one size over a bandwidth series: how long one takes that begins at a given time."""
 
     def __init__(self, rates: NDArray[np.float64], step_ms: float, kilobit: float, limit_ms: float) -> None:
@@ -185,7 +185,7 @@ class BankStatistics:
         self.rtt_ms = _Regression(bank[:, RTT], step_ms)
         self.server_factor = _Regression(bank[:, LOAD], step_ms)
         kilobit = payload_share * typical_kilobit(tables)
-        transfers = _Transfers(bank[:, RATE], step_ms, kilobit, float(p["offload_timeout_ms"]))
+        transfers = Transfers(bank[:, RATE], step_ms, kilobit, float(p["offload_timeout_ms"]))
         period_ms = min(float(p["period_ms"]), transfers.end_ms / 40.0)
         lags_ms = np.minimum(_LAGS_MS, transfers.end_ms / 4.0)
         first_ms = len(_SMOOTHING) * period_ms
@@ -242,14 +242,21 @@ class Belief:
         self._factor = statistics.server_factor
         self._params = statistics.params
 
-    def worlds(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Equally likely worlds float32 [N, worlds, 4] for observations float32 [N, OBSERVATION_SIZE]."""
+    def worlds(
+        self, observations: NDArray[np.float32], answer_age_ms: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float32]:
+        """Equally likely worlds float32 [N, worlds, 4] for observations float32 [N, OBSERVATION_SIZE].
+
+        `answer_age_ms` [N]: how old round-trip time and server load are, if it is known to be more than the
+        silence.
+        """
         silent_ms = silence_ms(observations) + ahead_ms(self._params, observations)
+        age_ms = silent_ms if answer_age_ms is None else answer_age_ms
         out = np.zeros((len(observations), len(self.quantiles), 4), dtype=np.float32)
         out[:, :, RATE] = np.exp2(self._rates_log2(observations, silent_ms))
-        out[:, :, RTT] = self._rtt.later(rtt_ms(observations[:, _COLUMN["rtt"]]), silent_ms)[:, None]
+        out[:, :, RTT] = self._rtt.later(rtt_ms(observations[:, _COLUMN["rtt"]]), age_ms)[:, None]
         out[:, :, LOAD] = self._factor.later(
-            server_factor(observations[:, _COLUMN["server_factor"]]), silent_ms
+            server_factor(observations[:, _COLUMN["server_factor"]]), age_ms
         )[:, None]
         return out
 
@@ -279,13 +286,16 @@ class _Regression:
     def __init__(self, series: NDArray[np.float64], step_ms: float) -> None:
         self.mean = float(series.mean())
         self.low = float(series.min())
-        steps = np.minimum((_LAGS_MS / step_ms).astype(np.int64), len(series) // 2)
-        first = np.random.default_rng(0).integers(len(series) - int(steps[-1]), size=_SAMPLES)
+        steps = np.minimum((_LAGS_MS / step_ms).astype(np.int64), len(series) // 2 - 1)
+        shares = np.clip(_LAGS_MS / step_ms - steps, 0.0, 1.0)  # samples hold for a step: in between they mix
+        first = np.random.default_rng(0).integers(len(series) - int(steps[-1]) - 1, size=_SAMPLES)
         earlier = series[first] - self.mean
         variance = max(float(earlier @ earlier), 1e-12)
-        self.correlation: NDArray[np.float64] = np.array(
-            [float(earlier @ (series[first + step] - self.mean)) / variance for step in steps]
+        at, after = (
+            np.array([float(earlier @ (series[first + step + more] - self.mean)) for step in steps])
+            for more in (0, 1)
         )
+        self.correlation: NDArray[np.float64] = ((1.0 - shares) * at + shares * after) / variance
 
     def later(self, seen: NDArray[np.float64], lag_ms: NDArray[np.float64]) -> NDArray[np.float64]:
         """Expected values [N] for values `seen` `lag_ms` ago; the mean where the lag is infinite."""

@@ -89,7 +89,8 @@ def make_space(
 
 @kernel()  # type: ignore[untyped-decorator]
 def _prepare_group(
-    head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, worlds: Any, s: Any,
+    head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, worlds: Any,
+    weights: Any, classes: Any, s: Any,
     cut: int, lowest: float, soonest_ms: float, levels: Any, crude: Any, rest: Any, known: Any, base: Any,
     queue_share: float, best: float, scratch: Any,
 ) -> None:  # fmt: skip
@@ -103,15 +104,18 @@ def _prepare_group(
             continue  # `best` only falls, so this level stays hopeless for the group
         r = rest[cut, z]
         if not known[cut, z]:
-            remainder(head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, s, cut, z, scratch, r)
+            remainder(
+                head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, weights, classes, s, cut, z, scratch, r
+            )
             known[cut, z] = True
         soonest_sent_ms = soonest_ms + send[cut, z, 1] / cpu_ghz[-1]
-        base[z] = r[COST_APART] + penalties(soonest_sent_ms, r, p, latency_weight, head, queue_share)
+        base[z] = r[COST_APART] + penalties(soonest_sent_ms, r, weights, p, latency_weight, head, queue_share)
 
 
 @kernel()  # type: ignore[untyped-decorator]
 def _visit(
-    head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, worlds: Any, s: Any,
+    head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, worlds: Any,
+    weights: Any, classes: Any, s: Any,
     mapping: int, cut: int, points: Any, sorted_points: bool, floor: float, share: float, levels: Any,
     least: float, base: Any, rest: Any, queue_share: float, best: float, action: Any, scratch: Any,
 ) -> float:  # fmt: skip
@@ -156,12 +160,12 @@ def _visit(
                 r = rest[cut, z]
                 encode_ms = send[cut, z, 1] / cpu_ghz[c]
                 low = begun + r[COST_APART] + follow
-                low += penalties(begun_ms + encode_ms, r, p, latency_weight, head, queue_share)
+                low += penalties(begun_ms + encode_ms, r, weights, p, latency_weight, head, queue_share)
                 if low >= best - _SLACK:
                     continue
             elif begun >= best - _SLACK:
                 break
-            cost = expected_cost(head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, s, cut, mapping, c, g, m, z, queue_share, scratch)  # fmt: skip  # noqa: E501
+            cost = expected_cost(head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, weights, classes, s, cut, mapping, c, g, m, z, queue_share, scratch)  # fmt: skip  # noqa: E501
             if cost < best:
                 best = cost
                 action[CUT], action[MAPPING], action[LEVEL] = cut, mapping, z
@@ -186,7 +190,8 @@ def _least(crude: Any, cut: int, last: int, levels: Any) -> float:
 
 @kernel()  # type: ignore[untyped-decorator]
 def _search_one(
-    head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, worlds: Any, s: Any,
+    head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, worlds: Any,
+    weights: Any, classes: Any, s: Any,
     order: Any, floor: Any, shares: Any, cuts: Any, levels: Any, wait_mw: float, queue_share: float,
     action: Any, crude: Any, one: Any, base: Any, rest: Any, known: Any, scratch: Any,
 ) -> float:  # fmt: skip
@@ -196,20 +201,28 @@ def _search_one(
     last = head.shape[1] - 1
     latency_weight = (1.0 - s.eta) * p.latency_weight_per_ms
     waited = latency_weight * (s.now_ms - s.arrival_ms)
-    for w in range(worlds.shape[0]):
-        s.offset = w
-        remainder_floor(send, tail_ms, p, worlds, s, cpu_ghz[-1], wait_mw, worlds[w, RATE], one)
+    stride = worlds.shape[0] // weights.shape[0]
+    for k in range(last):
+        for z in levels:
+            crude[k, z], known[k, z] = 0.0, False
+    for w in range(weights.shape[0]):
+        if weights[w] <= 0.0:
+            continue
+        s.offset = w * stride
+        rate = worlds[s.offset, RATE]
+        for size in range(1, stride):
+            rate = max(rate, worlds[s.offset + size, RATE])
+        remainder_floor(send, tail_ms, p, worlds, s, cpu_ghz[-1], wait_mw, rate, one)
         for k in range(last):
             for z in levels:
-                crude[k, z] = one[k, z] / worlds.shape[0] + (crude[k, z] if w > 0 else 0.0)
-                known[k, z] = False
+                crude[k, z] += weights[w] * one[k, z]
     at = 0.0
     if order.shape[0] > 1:
         at = (s.eta - p.eta_low) / (p.eta_high - p.eta_low) * (order.shape[0] - 1)
     near, below = int(at + 0.5), min(int(at), order.shape[0] - 1)
     above = min(below + 1, order.shape[0] - 1)
     # the floor of a head is concave in eta, so the chord between two weights lies below it
-    best = expected_cost(head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, s, action[CUT], action[MAPPING], action[CPU], action[GPU], action[MEM], action[LEVEL], queue_share, scratch)  # fmt: skip  # noqa: E501
+    best = expected_cost(head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, weights, classes, s, action[CUT], action[MAPPING], action[CPU], action[GPU], action[MEM], action[LEVEL], queue_share, scratch)  # fmt: skip  # noqa: E501
     first_u, first_k, least = 0, cuts[0], np.inf
     for u in range(head.shape[0]):
         for k in cuts:
@@ -228,13 +241,15 @@ def _search_one(
                     continue
                 if k < last:
                     _prepare_group(
-                        head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, s, k, waited + lowest,
-                        s.now_ms - s.arrival_ms, levels, crude, rest, known, base, queue_share, best,
+                        head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, weights, classes,
+                        s, k, waited + lowest, s.now_ms - s.arrival_ms, levels, crude, rest, known, base,
+                        queue_share, best,
                         scratch,
                     )  # fmt: skip
                 best = _visit(
-                    head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, s, u, k, order[near, u, k],
-                    order.shape[0] == 1 and s.trips == 0, lowest, shares[u, k], levels, least, base, rest,
+                    head, idle, codec, send, tail_ms, cpu_ghz, p, worlds, weights, classes,
+                    s, u, k, order[near, u, k], order.shape[0] == 1 and s.trips == 0, lowest, shares[u, k],
+                    levels, least, base, rest,
                     queue_share, best, action, scratch,
                 )  # fmt: skip
     return float(best)
@@ -243,14 +258,16 @@ def _search_one(
 @kernel()  # type: ignore[untyped-decorator]
 def _search_batch(
     head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p_array: Any, worlds: Any,
-    states: Any, order: Any, floor: Any, shares: Any, cuts: Any, levels: Any, queue_share: float,
-    actions: Any, costs: Any, wait_mw: float, base: Any, crude: Any, one: Any, known: Any, rest: Any,
+    weights: Any, classes: Any, states: Any, order: Any, floor: Any, shares: Any, cuts: Any, levels: Any,
+    queue_share: float, actions: Any, costs: Any, wait_mw: float, base: Any, crude: Any, one: Any,
+    known: Any, rest: Any,
     scratch: Any,
 ) -> None:  # fmt: skip
     for i in range(states.shape[0]):
         costs[i] = _search_one(
-            head, idle, codec, send, tail_ms, cpu_ghz, p_array[0], worlds[i], states[i], order, floor, shares,
-            cuts, levels, wait_mw, queue_share, actions[i], crude, one, base, rest, known, scratch,
+            head, idle, codec, send, tail_ms, cpu_ghz, p_array[0], worlds[i], weights[i], classes, states[i],
+            order, floor, shares, cuts, levels, wait_mw, queue_share, actions[i], crude, one, base, rest,
+            known, scratch,
         )  # fmt: skip
 
 
@@ -261,6 +278,8 @@ def search(
     worlds: NDArray[np.float32],
     actions: NDArray[np.int64],
     queue_share: float = 0.0,
+    weights: NDArray[np.float64] | None = None,
+    classes: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
     """Find the joint action with the least expected cost for every state.
 
@@ -269,9 +288,12 @@ def search(
         space: which actions to search.
         states: STATE [N]; time is counted from the request's arrival (`arrival_ms` 0). `offset` is
             overwritten.
-        worlds: float32 [N, W, 4], equally likely, columns as in a bank; RATE_LOG2 is not read.
+        worlds: float32 [N, W * S, 4], columns as in a bank; RATE_LOG2 is not read. Rows from w * S on
+            are world w, one for transfers of each of S size classes.
         actions: int64 [N, parts]; legal actions of `space` to begin with, overwritten by the best ones.
         queue_share: how much of what the backlog costs later requests counts as cost of this one.
+        weights: probabilities float64 [N, W] of the worlds; equally likely by default, with S = 1.
+        classes: size class int64 [K, Z] of what each cut and level send; all 0 by default.
 
     Returns:
         Expected costs float64 [N].
@@ -280,16 +302,21 @@ def search(
     params["bank_step_ms"] = _FOREVER_MS
     costs = np.zeros(len(states))
     sends = tables.send.shape[:2]
+    if weights is None:
+        weights = np.full(worlds.shape[:2], 1.0 / worlds.shape[1])
+    if classes is None:
+        classes = np.zeros(sends, dtype=np.int64)
     memory = (
         np.zeros(sends[1]),
         np.zeros(sends),
         np.zeros(sends),
         np.zeros(sends, dtype=np.bool_),
-        np.zeros((*sends, HOLDS + worlds.shape[1])),
+        np.zeros((*sends, HOLDS + weights.shape[1])),
         np.zeros(len(OUTCOME), dtype=np.float32),
     )
     _search_batch(
-        *tables.arrays[:-1], params, worlds, states, space.order, space.floor, space.shares, space.cuts,
-        space.levels, queue_share, actions, costs, float(tables.idle[..., 0].min()), *memory,
+        *tables.arrays[:-1], params, worlds, weights, classes, states, space.order, space.floor,
+        space.shares, space.cuts, space.levels, queue_share, actions, costs, float(tables.idle[...,
+        0].min()), *memory,
     )  # fmt: skip
     return costs

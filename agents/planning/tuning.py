@@ -5,6 +5,7 @@ seeds.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dvfo_agents.policy import LearnsOnline, Policy
 from dvfo_env.simulator import TRAINING_BANK_SEED, Simulator
@@ -14,7 +15,26 @@ from dvfo_env.tables import CostTables
 FIRST_SEED = 1_100_000
 
 
-def training_cost(policy: Policy, tables: CostTables, episodes: int = 24) -> float:
+#: Episodes that settings are chosen on, unless asked otherwise.
+EPISODES = 24
+
+
+def tuned_on(tables: CostTables, offsets: NDArray[np.int64], requests: int) -> NDArray[np.bool_]:
+    """Whether episodes of `requests` requests that begin at bank samples `offsets` [N] meet the stretches of
+    the training bank that `training_cost` runs on.
+    """
+    p = tables.params[0]
+    length = len(tables.bank(TRAINING_BANK_SEED))
+    step_ms, slack_ms = float(p["bank_step_ms"]), float(p["queue_limit_ms"])
+    own = (requests * float(p["period_ms"]) + slack_ms) / step_ms
+    theirs = (1.2 * int(p["episode_requests"]) * float(p["period_ms"]) + slack_ms) / step_ms
+    simulator = Simulator(tables, EPISODES)
+    simulator.reset(FIRST_SEED + np.arange(EPISODES))
+    ahead = (simulator.states["offset"][None] - offsets[:, None]) % length
+    return np.asarray(((ahead <= own) | (length - ahead <= theirs)).any(axis=1), dtype=np.bool_)
+
+
+def training_cost(policy: Policy, tables: CostTables, episodes: int = EPISODES) -> float:
     """Mean cost per request, dropped ones included, over training episodes."""
     simulator = Simulator(tables, episodes, bank_seed=TRAINING_BANK_SEED, autoreset=False)
     observations = simulator.reset(FIRST_SEED + np.arange(episodes))

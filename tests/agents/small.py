@@ -48,15 +48,60 @@ SAC = _COMMON | {
     "final_ent_coef": 0.01,
     "activation": "relu",
 }
+TQC = SAC | {"algorithm": "tqc", "n_quantiles": 5, "n_critics": 2, "top_quantiles_to_drop_per_net": 1}
+CROSSQ = {name: value for name, value in SAC.items() if name != "tau"} | {
+    "algorithm": "crossq",
+    "policy_delay": 2,
+    "renorm_warmup_steps": 20,
+}
+_REPLAY = _COMMON | {
+    "n_envs": 4,
+    "batch_size": 32,
+    "buffer_size": 1000,
+    "learning_starts": 300,
+    "gradient_steps": 1,
+    "tau": 0.05,
+    "activation": "relu",
+}
+SAC_DISCRETE = _REPLAY | {
+    "algorithm": "sac-discrete",
+    "ent_coef": 0.1,
+    "final_ent_coef": 0.01,
+    "critic_rank": 4,
+}
+DQN = _REPLAY | {"algorithm": "dqn", "exploration_share": 0.5, "final_epsilon": 0.05, "branch_width": 8}
+HINDSIGHT = _COMMON | {
+    "algorithm": "hindsight",
+    "n_envs": 4,
+    "batch_size": 32,
+    "buffer_size": 64,
+    "candidates": 8,
+    "value_arch": [8],
+    "tau": 0.05,
+    "ent_coef": 0.05,
+    "final_ent_coef": 0.001,
+    "epsilon": 0.05,
+    "activation": "relu",
+}
+_ALL = {
+    "ppo": PPO,
+    "sac": SAC,
+    "tqc": TQC,
+    "crossq": CROSSQ,
+    "sac-discrete": SAC_DISCRETE,
+    "dqn": DQN,
+    "hindsight": HINDSIGHT,
+}
+KINDS = tuple(_ALL)
 
 
 def agent(kind: str, **changes: Any) -> AgentConfig:
-    return parse_agent_config({**(PPO if kind == "ppo" else SAC), **changes}, where="test")
+    return parse_agent_config({**_ALL[kind], **changes}, where="test")
 
 
 def agent_file(folder: Path, kind: str, **changes: Any) -> Path:
     path = folder / f"small-{kind}.yaml"
-    path.write_text(yaml.safe_dump({**(PPO if kind == "ppo" else SAC), **changes}), encoding="utf-8")
+    path.write_text(yaml.safe_dump({**_ALL[kind], **changes}), encoding="utf-8")
     return path
 
 

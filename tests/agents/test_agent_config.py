@@ -8,9 +8,9 @@ from tests.agents import small
 
 
 def test_shipped_agents_load_and_carry_their_name() -> None:
-    assert {"ppo", "sac"} <= set(list_agents())
+    assert {"ppo", "sac", "sac-discrete", "sac-d-style", "dvfo-style"} <= set(list_agents())
     for name in list_agents():
-        assert load_agent_config(name).algorithm in ("ppo", "sac")
+        assert load_agent_config(name).label == name
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,10 @@ def test_shipped_agents_load_and_carry_their_name() -> None:
         ({"n_step": 4}, "n_step: unknown key"),
         ({"gamma": 1.5}, "gamma"),
         ({"learning_rate": "fast"}, "learning_rate"),
-        ({"algorithm": "dqn"}, "algorithm: expected one of ppo, sac, found 'dqn'"),
+        ({"algorithm": "a2c"}, "algorithm: expected one of ppo, sac, "),
+        ({"acts_on": ["cut", "screen"]}, "acts_on"),
+        ({"history": 0}, "history"),
+        ({"domain_randomisation": 1.0}, "domain_randomisation"),
         ({"n_envs": 0}, "n_envs"),
     ],
 )
@@ -35,5 +38,5 @@ def test_a_wrong_key_or_value_is_named_with_its_file(
 
 
 def test_an_unknown_agent_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"'a2c'.*shipped: ppo, sac"):
+    with pytest.raises(ConfigError, match=r"'a2c'.*shipped: .*ppo, sac"):
         load_agent_config("a2c")

@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +14,8 @@ from dvfo_agents.checkpoint import Checkpoint
 from dvfo_agents.learners import Learner, build_learner, training_env
 from dvfo_agents.snapshot import capture, restore
 from dvfo_env.errors import CheckpointError
-from dvfo_env.tables import CostTables, compile_scenario
+from dvfo_env.tables import CostTables
 from tests.agents import small
-
-
-@pytest.fixture
-def tables(tmp_path: Path) -> CostTables:
-    return compile_scenario(small.scenario(tmp_path))
 
 
 def advance(learner: Learner, times: int, start: int, total: int) -> None:
@@ -32,17 +28,27 @@ def saved(learner: Learner) -> Checkpoint:
     return Checkpoint(Path("memory"), learner.num_timesteps, capture(learner, seconds=1.5))
 
 
-@pytest.mark.parametrize("kind", ["ppo", "sac"])
-def test_a_resumed_run_ends_with_the_same_weights_bit_for_bit(tables: CostTables, kind: str) -> None:
-    straight = build_learner(small.agent(kind), tables, seed=3)
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        *((kind, {}) for kind in small.KINDS),
+        ("ppo", {"history": 3, "acts_on": ["cut", "compression"], "domain_randomisation": 0.2}),
+        ("sac", {"history": 2, "domain_randomisation": 0.1}),
+    ],
+)
+def test_a_resumed_run_ends_with_the_same_weights_bit_for_bit(
+    tables: CostTables, kind: str, changes: dict[str, Any]
+) -> None:
+    config = small.agent(kind, **changes)
+    straight = build_learner(config, tables, seed=3)
     advance(straight, 8, 0, 8)
 
-    first = build_learner(small.agent(kind), tables, seed=3)
+    first = build_learner(config, tables, seed=3)
     advance(first, 4, 0, 8)
     halfway = saved(first)
     np.random.seed(99)  # noqa: NPY002
     torch.manual_seed(99)
-    second = build_learner(small.agent(kind), tables, seed=3)
+    second = build_learner(config, tables, seed=3)
     assert restore(second, halfway) == 1.5
     advance(second, 4, 4, 8)
 
@@ -52,7 +58,7 @@ def test_a_resumed_run_ends_with_the_same_weights_bit_for_bit(tables: CostTables
         assert capture(second, 0.0)[name] == content, name
 
 
-@pytest.mark.parametrize("kind", ["ppo", "sac"])
+@pytest.mark.parametrize("kind", small.KINDS)
 def test_a_learner_saved_before_its_first_step_can_be_resumed(tables: CostTables, kind: str) -> None:
     first = build_learner(small.agent(kind), tables, seed=3)
     untrained = saved(first)

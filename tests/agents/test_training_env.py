@@ -1,18 +1,10 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from dvfo_agents.training_env import TrainingEnv, compress
 from dvfo_agents.training_log import means
 from dvfo_env.state import PHASES, WAITING
-from dvfo_env.tables import CostTables, compile_scenario
-from tests.agents import small
-
-
-@pytest.fixture
-def tables(tmp_path: Path) -> CostTables:
-    return compile_scenario(small.scenario(tmp_path))
+from dvfo_env.tables import CostTables
 
 
 def play(tables: CostTables, steps: int) -> tuple[TrainingEnv, float]:

@@ -1,14 +1,7 @@
-"""Searches of these tests keep their results in a folder of their own."""
+"""Searches of these tests keep results in a folder of their own; learned baselines train for a moment."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from tests.baselines.briefly import searches_of_tests
 
-import pytest
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DVFO_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+__all__ = ["searches_of_tests"]

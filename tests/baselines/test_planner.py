@@ -27,7 +27,7 @@ def hot(tmp_path_factory: pytest.TempPathFactory) -> CostTables:
 @pytest.mark.parametrize("mbps", [0.0, 0.5, 4.0, 30.0, 300.0])
 def test_in_a_world_that_never_changes_the_planner_is_the_clairvoyant(hot: CostTables, mbps: float) -> None:
     tables = steady(hot, mbps)
-    planner = Planner(tables, PlannerSettings(worlds=1, queue_share=0.0))
+    planner = Planner(tables, PlannerSettings(source="last", queue_share=0.0))
     simulator = Simulator(tables, 8, autoreset=True)
     observations = simulator.reset(np.arange(8))
     planner.reset(8)
@@ -47,19 +47,21 @@ def test_the_search_finds_what_brute_force_finds(tmp_path: Path, queue_share: fl
         scenario(tmp_path, device(hot=True), action={"cuts": chosen}, objective=objective)
     )
     generator = np.random.default_rng(5)
-    n, w = 6, 3
+    n, w, sizes = 6, 3, 2
     states = np.zeros(n, dtype=STATE)
     states["now_ms"] = generator.choice([0.0, 20.0, 300.0], n)
     states["eta"] = generator.uniform(0.1, 0.9, n)
     for field, part in (("cpu", CPU), ("gpu", GPU), ("mem", MEM)):
         states[field] = generator.integers(tables.sizes[part], size=n)
     states["trips"] = generator.integers(4, size=n)
-    worlds = np.zeros((n, w, 4), dtype=np.float32)
-    worlds[:, :, 0] = 2.0 ** generator.uniform(-6.0, 8.0, (n, w))
+    worlds = np.zeros((n, w * sizes, 4), dtype=np.float32)
+    worlds[:, :, 0] = 2.0 ** generator.uniform(-6.0, 8.0, (n, w * sizes))
+    weights = generator.dirichlet(np.ones(w), n)
+    classes = generator.integers(sizes, size=tables.send.shape[:2])
     worlds[:, :, 1] = generator.uniform(5.0, 200.0, (n, 1))
     worlds[:, :, 2] = generator.uniform(1.0, 4.0, (n, 1))
     actions = np.repeat(tables.out_of_the_box[None], n, axis=0)
-    found = search(tables, make_space(tables), states.copy(), worlds, actions, queue_share)
+    found = search(tables, make_space(tables), states.copy(), worlds, actions, queue_share, weights, classes)
 
     params = tables.params.copy()
     params["bank_step_ms"] = 1e15
@@ -70,7 +72,16 @@ def test_the_search_finds_what_brute_force_finds(tmp_path: Path, queue_share: fl
         def cost(a: tuple[int, ...], s: np.void = s, i: int = i) -> float:
             return float(
                 expected_cost(
-                    *tables.arrays[:-1], params[0], worlds[i], s, *a[:LEVEL], a[LEVEL], queue_share, scratch
+                    *tables.arrays[:-1],
+                    params[0],
+                    worlds[i],
+                    weights[i],
+                    classes,
+                    s,
+                    *a[:LEVEL],
+                    a[LEVEL],
+                    queue_share,
+                    scratch,
                 )
             )
 

@@ -1,0 +1,145 @@
+"""Deep Q-network with a branch for each part of the action: the learner of DVFO, as far as it is described.
+
+DVFO (Zhang et al., IEEE Transactions on Mobile Computing 2024, arXiv 2306.01811) chooses clocks and the
+share of the features to send with a deep Q-network that thinks while the device moves. It has no public
+code, so this is DVFO-style:
+
+* One value for each joint action is out of reach; the network branches (Tavakoli, Pardo and Kormushev,
+  AAAI 2018, arXiv 1711.08946): a shared trunk, one state value V and one advantage head for each part, with
+  Q[d](s, a) = V(s) + A[d](s, a) - mean over a of A[d](s, a). All branches learn from one target, the mean
+  over branches of the target network's Q[d] at the online network's best choice (double DQN). Their
+  rescaling of the trunk's gradient is left out: Adam undoes it. Replay is uniform, exploration
+  epsilon-greedy in every part.
+* Thinking while moving (Xiao et al., ICLR 2020, arXiv 2004.06089): there the value depends on the state, the
+  action still in force and the time t_AS that choosing takes, and the next value is discounted by
+  gamma^(t_AS / H), H the interval between actions. Here a step is a request: H is the interval between two
+  decisions, and the environment observes the previous action (`previous_*`) and t_AS / H
+  (`decision_share`), so they are part of the state. Their reward is that of the time until the action
+  switches, ours that of the whole request; the discount is theirs. It applies where decisions are
+  concurrent; where they are free or block, a step is a step and counts gamma.
+* DVFO's spatial and channel attention, which splits features into local and remote ones, is no part of the
+  learner: it is in the accuracy tables, whose encoders keep the channels that attention ranks first.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dvfo_agents.config import DQNConfig
+from dvfo_agents.learners.base import ACTIVATIONS
+from dvfo_agents.learners.replay import (
+    ReplayLearner,
+    Transitions,
+    descend,
+    follow,
+    largest_of_each,
+    trunk,
+)
+from dvfo_agents.training_env import TrainingEnv
+from dvfo_env.observation import index_of
+
+
+class BranchingNetwork(nn.Module):
+    """Values float32 [B, sum(sizes)] of every choice of every part."""
+
+    def __init__(self, features: int, sizes: list[int], config: DQNConfig) -> None:
+        super().__init__()
+        width, activation = config.net_arch[-1], ACTIVATIONS[config.activation]
+
+        def branch(outputs: int) -> nn.Sequential:
+            return nn.Sequential(
+                nn.Linear(width, config.branch_width),
+                activation(),
+                nn.Linear(config.branch_width, outputs),
+            )
+
+        self.trunk = trunk(features, config)
+        self.value = branch(1)
+        self.branches = nn.ModuleList([branch(size) for size in sizes])
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """V plus the centred advantages of each branch."""
+        hidden = self.trunk(observations)
+        advantages = [branch(hidden) for branch in self.branches]
+        centred = [advantage - advantage.mean(1, keepdim=True) for advantage in advantages]
+        values: Tensor = self.value(hidden) + torch.cat(centred, dim=1)
+        return values
+
+
+class DQNLearner(ReplayLearner):
+    """See the file's docstring."""
+
+    config: DQNConfig
+
+    def __init__(self, config: DQNConfig, env: TrainingEnv) -> None:
+        super().__init__(config, env)
+        self.online = BranchingNetwork(self.features, self.sizes, config)
+        self.target = BranchingNetwork(self.features, self.sizes, config)
+        self.target.load_state_dict(self.online.state_dict())
+        self.policy = nn.ModuleDict({"online": self.online, "target": self.target})
+        self._optimiser = torch.optim.Adam(self.online.parameters(), fused=True)
+        sizes = torch.tensor(self.sizes)
+        self._sizes, self._first = sizes, sizes.cumsum(0) - sizes
+        self._share = concurrent_share(env)
+
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """Every optimiser by name, for checkpoints."""
+        return {"online": self._optimiser}
+
+    @property
+    def epsilon(self) -> float:
+        """How often a part is chosen at random: from 1 to `final_epsilon`, linearly, then constant."""
+        share = min((1.0 - self.progress_remaining) / self.config.exploration_share, 1.0)
+        return 1.0 + (self.config.final_epsilon - 1.0) * share
+
+    def explore(self, observations: Tensor) -> Tensor:
+        """The best actions known, each part replaced by a random choice with probability epsilon."""
+        best = self.exploit(observations)
+        anything = (torch.rand(best.shape) * self._sizes).long()
+        return torch.where(torch.rand(best.shape) < self.epsilon, anything, best)
+
+    def exploit(self, observations: Tensor) -> Tensor:
+        """The most valued choice of every part."""
+        return largest_of_each(self.online(observations), self.sizes)
+
+    def discounts(self, next_observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """gamma, to the power of t_AS / H where decisions are concurrent [N]."""
+        if self._share is None:
+            return super().discounts(next_observations)
+        shares: NDArray[np.float32] = next_observations[:, self._share]
+        return np.power(np.float32(self.config.gamma), shares)
+
+    def update(self, batch: Transitions) -> dict[str, Tensor]:
+        """One step of every branch towards the common target; the target network follows."""
+        with torch.no_grad():
+            best = self.exploit(batch.next_observations)
+            following = self._values_of(self.target, batch.next_observations, best).mean(1)
+            wanted = batch.rewards + batch.discounts * following
+        values = self._values_of(self.online, batch.observations, batch.actions)
+        loss = (values - wanted[:, None]).square().mean()
+        descend(self._optimiser, loss)
+        follow(self.target, self.online, self.config.tau)
+        return {
+            "train/loss": loss.detach(),
+            "train/mean_value": values.detach().mean(),
+            "train/epsilon": torch.tensor(self.epsilon),
+        }
+
+    def _values_of(self, network: BranchingNetwork, observations: Tensor, actions: Tensor) -> Tensor:
+        """Q[d](s, a[d]) of every branch, float32 [B, parts]."""
+        values: Tensor = network(observations).gather(1, actions + self._first)
+        return values
+
+
+def concurrent_share(env: TrainingEnv) -> int | None:
+    """Column of t_AS / H in the newest observation where decisions are concurrent, else None."""
+    decision = getattr(env.tables.scenario, "decision", None)
+    return index_of("decision_share") if decision is not None and decision.mode == "concurrent" else None
+
+
+def build(config: DQNConfig, env: TrainingEnv, seed: int) -> DQNLearner:
+    """A fresh learner on `env`; torch has been seeded."""
+    return DQNLearner(config, env)

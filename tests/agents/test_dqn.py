@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+import torch
+
+from dvfo_agents.config import DQNConfig
+from dvfo_agents.learners.dqn import BranchingNetwork, DQNLearner
+from dvfo_agents.training_env import TrainingEnv
+from dvfo_env.tables import CostTables
+from tests.agents import small
+
+
+@pytest.fixture
+def learner(tables: CostTables) -> DQNLearner:
+    config = small.agent("dqn")
+    assert isinstance(config, DQNConfig)
+    torch.manual_seed(0)
+    env = TrainingEnv(tables, 4, continuous=False, seed=0, cost_knee=2.0)
+    return DQNLearner(config, env)
+
+
+def test_every_branch_has_the_value_of_the_state_as_its_mean(learner: DQNLearner) -> None:
+    network: BranchingNetwork = learner.online
+    observations = torch.randn(9, learner.features)
+    value = network.value(network.trunk(observations))[:, 0]
+    for branch in torch.split(network(observations), learner.sizes, dim=1):
+        torch.testing.assert_close(branch.mean(1), value, rtol=1e-4, atol=1e-5)
+
+
+def test_exploration_begins_uniform_and_ends_at_the_final_epsilon(learner: DQNLearner) -> None:
+    observations = torch.zeros(20_000, learner.features)
+    best = learner.exploit(observations[:1])
+    for progress_remaining, epsilon in ((1.0, 1.0), (0.75, 0.525), (0.5, 0.05), (0.0, 0.05)):
+        learner.progress_remaining = progress_remaining
+        assert learner.epsilon == pytest.approx(epsilon)
+        other = (learner.explore(observations) != best).float().mean(0)
+        expected = torch.tensor([epsilon * (1.0 - 1.0 / size) for size in learner.sizes])
+        torch.testing.assert_close(other, expected, rtol=0.0, atol=0.015)
+
+
+def test_values_approach_the_rewards_of_the_best_choices(learner: DQNLearner) -> None:
+    """One state, gamma 0: each branch learns the mean reward of its choice."""
+    rng = torch.Generator().manual_seed(1)
+    sizes = torch.tensor(learner.sizes)
+    wanted = [torch.linspace(-1.0, 0.0, size) for size in learner.sizes]
+    for group in learner.optimisers()["online"].param_groups:
+        group["lr"] = 3e-3
+    for _ in range(600):
+        actions = (torch.rand(64, len(sizes), generator=rng) * sizes).long()
+        rewards = torch.stack([values[actions[:, part]] for part, values in enumerate(wanted)]).sum(0)
+        observations = torch.zeros(64, learner.features)
+        batch = (observations, observations, actions, rewards, torch.zeros(64))
+        learner.update(type(learner._ring.stored)(*batch))
+    assert learner.exploit(torch.zeros(1, learner.features))[0].tolist() == [
+        size - 1 for size in learner.sizes
+    ]
+
+
+def test_free_decisions_count_gamma(learner: DQNLearner) -> None:
+    observations = np.zeros((3, learner.features), dtype=np.float32)
+    np.testing.assert_allclose(learner.discounts(observations), learner.config.gamma)
