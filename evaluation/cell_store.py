@@ -44,7 +44,7 @@ def is_stored(key: str) -> bool:
 def load_outcome(key: str) -> Outcome | None:
     """The result under `key`; None where there is none or it cannot be read (it is computed again)."""
     try:
-        with np.load(_file(key), allow_pickle=False) as stored:
+        with _file(key).open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         told = json.loads(str(arrays.pop(_TOLD)))
         return Outcome(arrays.pop("cost_per_request"), _episodes(arrays) if arrays else None, told)

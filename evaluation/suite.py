@@ -6,14 +6,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from dvfo_agents.config import AgentConfig, load_agent_config
 from dvfo_agents.registry import baseline_names
 from dvfo_env.errors import ConfigError
 from dvfo_env.scenario import Scenario, configs_folder, load_scenario
 from dvfo_env.schema import Record, load_yaml
-from dvfo_evaluation.arena import OWN
+from dvfo_evaluation.arena import BOUND, OWN
 from dvfo_evaluation.contestants import REFERENCES
 
 SUITE_FOLDER = "suites"
@@ -82,7 +82,9 @@ class Variant(Record):
 
 
 class ScenarioEntry(Record):
-    """A scenario of a suite: `like` a shipped one or a file, with some top-level fields changed."""
+    """A scenario of a suite: `like` a shipped one or a file, with some fields changed; a mapping in `changes`
+    changes only the fields it names.
+    """
 
     name: Name
     like: str
@@ -117,6 +119,7 @@ class Suite(Record):
     """Everything a suite's results depend on, besides the scenarios' data.
 
     `ours` is the contestant that others are told relative to; default: the first agent, else the planner.
+    `dvfo_table` adds energy and latency relative to ours beside the figures that DVFO reports.
     """
 
     name: Name
@@ -128,6 +131,7 @@ class Suite(Record):
     baselines: Literal["all"] | tuple[str, ...] = "all"
     agents: tuple[AgentEntry, ...] = ()
     ours: str | None = None
+    dvfo_table: bool = False
 
     @model_validator(mode="after")
     def _unique(self) -> Suite:
@@ -184,7 +188,7 @@ def load_suite(source: str | Path) -> Suite:
     for name in suite.baseline_names:
         if name not in known:
             raise ConfigError(f"{path}: baselines: {name!r} is not a baseline; known: {', '.join(known)}")
-    taken = [*suite.baseline_names, "bound"]
+    taken = [*known, BOUND]
     for entry in suite.agents:
         if entry.label in taken:
             raise ConfigError(f"{path}: agents: {entry.label!r} is the name of a baseline: give another name")
@@ -209,11 +213,19 @@ def suite_scenarios(suite: Suite) -> dict[str, Scenario]:
         if isinstance(entry, str):
             scenario = load_scenario(entry)
         else:
-            scenario = load_scenario(entry.like, **{"name": entry.name, **entry.changes})
+            scenario = _changed(load_scenario(entry.like), entry)
         if scenario.name in found:
             raise ConfigError(f"suite {suite.name}: scenarios: {scenario.name!r} stands there twice")
         found[scenario.name] = scenario
     return found
+
+
+def _changed(scenario: Scenario, entry: ScenarioEntry) -> Scenario:
+    changes: dict[str, Any] = {"name": entry.name, **entry.changes}
+    for field, value in changes.items():
+        if isinstance(value, dict) and isinstance(before := getattr(scenario, field, None), BaseModel):
+            changes[field] = before.model_dump() | value
+    return load_scenario(scenario, **changes)
 
 
 def agent_config(entry: AgentEntry) -> AgentConfig:
