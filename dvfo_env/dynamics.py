@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from dvfo_env.arrivals import ETA_DRAW, NEXT_EPISODE, OFFSET_DRAW, class_of, mix, next_request, uniform
 from dvfo_env.compiled import inline_kernel, kernel, prefetch
-from dvfo_env.observation import observe
-from dvfo_env.serving import drop_cost, outcome, wrapped
+from dvfo_env.observation import DIFFICULTY, index_shares, observe, observe_asked, observe_nothing_asked
+from dvfo_env.parameters import BLOCKING, CONCURRENT
+from dvfo_env.serving import capped, decided_ms, drop_cost, outcome, wrapped
 from dvfo_env.state import (
     BOARD_MJ,
     CPU_INDEX,
@@ -51,6 +52,8 @@ def begin_episode(s: Any, stream: np.uint64, p: Any, bank: Any, top: NDArray[np.
     s.offset = np.int64(uniform(stream, OFFSET_DRAW) * bank.shape[0])
     s.eta = p.eta_low + (p.eta_high - p.eta_low) * uniform(stream, ETA_DRAW)
     s.now_ms = 0.0
+    s.started_ms = 0.0
+    s.interval_ms = p.period_ms  # what it is on average
     s.arrival_ms = 0.0
     s.request = 0
     s.difficulty = class_of(stream, 0, p)
@@ -67,7 +70,14 @@ def begin_episode(s: Any, stream: np.uint64, p: Any, bank: Any, top: NDArray[np.
     s.gpu = top[GPU]
     s.mem = top[MEM]
     s.trips = 0
-    watch_link(s, p, bank)
+    watch_link(s, p, bank, s.now_ms)
+
+
+@inline_kernel()  # type: ignore[untyped-decorator]
+def start_deciding(s: Any, now_ms: float) -> None:
+    """Computing the decision on the coming request begins at `now_ms`."""
+    s.interval_ms = now_ms - s.started_ms
+    s.started_ms = now_ms
 
 
 @inline_kernel()  # type: ignore[untyped-decorator]
@@ -84,11 +94,11 @@ def remember_rate(s: Any, rate_log2: float, heard_ms: float) -> None:
 
 
 @inline_kernel()  # type: ignore[untyped-decorator]
-def watch_link(s: Any, p: Any, bank: Any) -> None:
-    """What the link monitor has reported by now, if that is news: the rate of the sample just past."""
+def watch_link(s: Any, p: Any, bank: Any, now_ms: float) -> None:
+    """What the link monitor has reported by `now_ms`, if that is news: the rate of the sample just past."""
     if np.isinf(p.monitor_ms):
         return
-    report_ms = np.floor(s.now_ms / p.monitor_ms) * p.monitor_ms
+    report_ms = np.floor(now_ms / p.monitor_ms) * p.monitor_ms
     if report_ms <= s.heard_ms:
         return
     sample = max(int(np.ceil(report_ms / p.bank_step_ms)) - 1, 0)
@@ -127,13 +137,17 @@ def advance(idle: Any, p: Any, bank: Any, s: Any, cut: int, last: int, out: NDAr
     s.gpu = np.int32(out[GPU_INDEX])
     s.mem = np.int32(out[MEM_INDEX])
     dropped = 0
+    if p.decision_mode == CONCURRENT:
+        start_deciding(s, decided_ms(s, p))
     while True:
         next_request(s, p)
         if s.request >= p.episode_requests or done_ms - s.arrival_ms <= p.queue_limit_ms:
             break
         dropped += 1
     s.now_ms = max(done_ms, s.arrival_ms)
-    watch_link(s, p, bank)
+    if p.decision_mode == BLOCKING:
+        start_deciding(s, s.now_ms)
+    watch_link(s, p, bank, s.now_ms)
     idle_mj = (s.now_ms - done_ms) * idle[s.cpu, s.gpu, s.mem, 1] * 1e-3
     drawn_mj = out[BOARD_MJ] + idle_mj
     if p.thermal:
@@ -164,9 +178,12 @@ def reset_batch(
 ) -> None:
     """Begin an episode in every environment of the batch; `streams` uint64 [N]."""
     p = p_array[0]
+    shares = index_shares(top, p)
     for i in range(states.shape[0]):
-        begin_episode(states[i], streams[i], p, bank, top)
-        observe(states[i], p, top[CPU], top[GPU], top[MEM], observations[i])
+        s = states[i]
+        begin_episode(s, streams[i], p, bank, top)
+        observe(s, p, shares, s.now_ms, s.interval_ms, s.cpu, s.gpu, s.mem, observations[i])
+        observe_nothing_asked(observations[i])
 
 
 @inline_kernel()  # type: ignore[untyped-decorator]
@@ -177,6 +194,21 @@ def ask_ahead(head: Any, p: Any, bank: Any, top: Any, states: Any, actions: Any,
     prefetch(bank, (wrapped(s.offset + int(s.now_ms / p.bank_step_ms), bank.shape[0]), RATE))
     prefetch(head, (a[MAPPING], a[CUT], a[CPU], a[GPU], a[MEM], 0))
     prefetch(head, (a[MAPPING], a[CUT], int(s.cpu), int(s.gpu), int(s.mem), 0))
+
+
+@inline_kernel()  # type: ignore[untyped-decorator]
+def look_ahead(s: Any, p: Any, bank: Any, shares: Any, action: Any, row: NDArray[np.float32]) -> None:
+    """What a concurrent decision on the coming request is computed from: seen while the current one begins.
+
+    The current decision is in hand, its clocks are set and nothing of its outcome is known yet; how long the
+    current request has waited is known, of the coming one neither that nor its difficulty.
+    """
+    now_ms = decided_ms(s, p)
+    watch_link(s, p, bank, now_ms)
+    cpu, gpu = capped(s, p, action[CPU], action[GPU])
+    observe(s, p, shares, now_ms, now_ms - s.started_ms, cpu, gpu, action[MEM], row)
+    if p.n_classes > 1:
+        row[DIFFICULTY] = -1.0
 
 
 @kernel()  # type: ignore[untyped-decorator]
@@ -209,6 +241,8 @@ def step_batch(
     Returns -1, or the first environment whose action is out of range (then nothing has been stepped).
     """
     p = p_array[0]
+    shares = index_shares(top, p)
+    seen_early = p.decision_mode == CONCURRENT
     last = head.shape[1] - 1
     for i in range(states.shape[0]):
         for part in range(actions.shape[1]):
@@ -223,13 +257,18 @@ def step_batch(
             head, idle, codec, send, tail_ms, cpu_ghz, p, bank, s,
             a[CUT], a[MAPPING], a[CPU], a[GPU], a[MEM], a[LEVEL], out,
         )  # fmt: skip
+        if seen_early:
+            look_ahead(s, p, bank, shares, a, observations[i])
         end = advance(idle, p, bank, s, a[CUT], last, out)
         rewards[i] = -(cost + out[DROP_COST])
         ends[i] = end
-        observe(s, p, top[CPU], top[GPU], top[MEM], observations[i])
+        if not seen_early:
+            observe(s, p, shares, s.now_ms, s.interval_ms, s.cpu, s.gpu, s.mem, observations[i])
+        observe_asked(shares, a, observations[i])
         if end > 0 and autoreset:
             for column in range(observations.shape[1]):
                 final_observations[i, column] = observations[i, column]
             begin_episode(s, mix(s.stream, NEXT_EPISODE), p, bank, top)
-            observe(s, p, top[CPU], top[GPU], top[MEM], observations[i])
+            observe(s, p, shares, s.now_ms, s.interval_ms, s.cpu, s.gpu, s.mem, observations[i])
+            observe_nothing_asked(observations[i])
     return -1

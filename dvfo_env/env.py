@@ -44,7 +44,9 @@ class DVFOEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
     a thermal cap are lowered to it.
 
     ## Observation Space
-    Box[-1, 1] of shape ({n},), float32: only what a real device knows when the request's turn comes.
+    Box[-1, 1] of shape ({n},), float32: only what a real device knows when the request's turn comes. Where
+    decisions are concurrent (`Scenario.decision`): what it knew when it took up the request before, whose
+    clocks are then in force and whose waiting is shown.
 
     {table}
 

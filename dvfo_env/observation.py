@@ -34,6 +34,9 @@ SERVER_SPAN_LOG2 = 3.0
 TIMEOUT_SPAN = 4.0
 TEMPERATURE_LOW_C = 20.0
 TEMPERATURE_SPAN_C = 80.0
+# the step multiplies: that is faster than to divide
+_PER_RATE_SPAN, _PER_RTT_SPAN = 1.0 / RATE_SPAN_LOG2, 1.0 / RTT_SPAN_LOG2
+_PER_SERVER_SPAN, _PER_TEMPERATURE_SPAN = 1.0 / SERVER_SPAN_LOG2, 1.0 / TEMPERATURE_SPAN_C
 
 FEATURES = (
     Feature("waiting", "share of the queue limit", "0", "1", "how long the current request has waited"),
@@ -55,9 +58,34 @@ FEATURES = (
     Feature("throttled", "share", "0", "1", "share of the trip points that hold a cap"),
     Feature("battery", "share", "0 (empty)", "1 (full or mains)", "energy left"),
     Feature("eta", "1", "0 (latency only)", "1 (energy only)", "weight of energy in the cost"),
-    Feature("difficulty", "class share", "0 (hardest)", "1 (easiest)", "class of the current request"),
+    Feature(
+        "difficulty", "class share", "0 (hardest)", "1 (easiest)", "class of the current request; -1: unknown"
+    ),
+    Feature("previous_cut", "index share", "input", "all local", "cut last asked for; -1: none yet"),
+    Feature("previous_mapping", "index share", "first", "last", "mapping last asked for; -1: none yet"),
+    Feature("previous_cpu_clock", "index share", "lowest", "highest", "last asked for; -1: none yet"),
+    Feature("previous_gpu_clock", "index share", "lowest", "highest", "last asked for; -1: none yet"),
+    Feature("previous_mem_clock", "index share", "lowest", "highest", "last asked for; -1: none yet"),
+    Feature("previous_compression", "index share", "first", "last", "level last asked for; -1: none yet"),
+    Feature("decision_share", "t_AS / H", "0 (free)", "1", "time to decide over the time between decisions"),
 )
 OBSERVATION_SIZE = len(FEATURES)
+
+
+def index_of(name: str) -> int:
+    """Column of a feature by name.
+
+    Raises:
+        KeyError: there is no such feature.
+    """
+    for i, feature in enumerate(FEATURES):
+        if feature.name == name:
+            return i
+    raise KeyError(name)
+
+
+#: Columns: class of difficulty, first part of the action last asked for, share of the time to decide.
+DIFFICULTY, PREVIOUS, DECISION_SHARE = (index_of(n) for n in ("difficulty", "previous_cut", "decision_share"))
 
 
 @inline_kernel()  # type: ignore[untyped-decorator]
@@ -67,28 +95,75 @@ def clip_unit(value: float, low: float) -> float:
 
 
 @inline_kernel()  # type: ignore[untyped-decorator]
-def observe(s: Any, p: Any, top_cpu: int, top_gpu: int, top_mem: int, row: NDArray[np.float32]) -> None:
-    """Write the observation of state record `s` into `row` float32 [OBSERVATION_SIZE]."""
-    row[0] = clip_unit((s.now_ms - s.arrival_ms) / p.queue_limit_ms, 0.0)
-    row[1] = clip_unit((s.rate_log2 - RATE_CENTRE_LOG2) / RATE_SPAN_LOG2, -1.0)
-    row[2] = clip_unit((s.rate_before_log2 - RATE_CENTRE_LOG2) / RATE_SPAN_LOG2, -1.0)
-    row[3] = clip_unit((s.rate_smooth_log2 - RATE_CENTRE_LOG2) / RATE_SPAN_LOG2, -1.0)
-    silence_ms = s.now_ms - s.heard_ms
+def index_shares(top: Any, p: Any) -> tuple[float, ...]:
+    """What turns numbers into shares: indices of the six parts of an action, of classes of difficulty, trip
+    points held, milliseconds of waiting.
+
+    `top` int64 [6] holds the highest index of each part.
+    """
+    return (
+        1.0 / max(top[0], 1),
+        1.0 / max(top[1], 1),
+        1.0 / max(top[2], 1),
+        1.0 / max(top[3], 1),
+        1.0 / max(top[4], 1),
+        1.0 / max(top[5], 1),
+        1.0 / max(p.n_classes - 1, 1),
+        1.0 / max(p.n_trips, 1),
+        1.0 / p.queue_limit_ms,
+    )
+
+
+@inline_kernel()  # type: ignore[untyped-decorator]
+def observe(
+    s: Any, p: Any, shares: Any, now_ms: float, interval_ms: float, cpu: int, gpu: int, mem: int,
+    row: NDArray[np.float32],
+) -> None:  # fmt: skip
+    """Write what state record `s` shows at `now_ms`, when the decision computed from it begins.
+
+    `shares` are `index_shares`, `interval_ms` the time since the decision before began and `cpu`, `gpu`,
+    `mem` the clocks in force; `row` is float32 [OBSERVATION_SIZE]. The action last asked for is not in the
+    state: see `observe_asked` and `observe_nothing_asked`.
+    """
+    row[0] = clip_unit((now_ms - s.arrival_ms) * shares[8], 0.0)
+    row[1] = clip_unit((s.rate_log2 - RATE_CENTRE_LOG2) * _PER_RATE_SPAN, -1.0)
+    row[2] = clip_unit((s.rate_before_log2 - RATE_CENTRE_LOG2) * _PER_RATE_SPAN, -1.0)
+    row[3] = clip_unit((s.rate_smooth_log2 - RATE_CENTRE_LOG2) * _PER_RATE_SPAN, -1.0)
+    silence_ms = now_ms - s.heard_ms
     row[4] = 1.0 if silence_ms > 1e12 else silence_ms / (silence_ms + SILENCE_MS)
-    row[5] = clip_unit(s.rtt_log2 / RTT_SPAN_LOG2, 0.0)
-    row[6] = clip_unit(s.server_log2 / SERVER_SPAN_LOG2, 0.0)
+    row[5] = clip_unit(s.rtt_log2 * _PER_RTT_SPAN, 0.0)
+    row[6] = clip_unit(s.server_log2 * _PER_SERVER_SPAN, 0.0)
     row[7] = clip_unit(s.timeouts / TIMEOUT_SPAN, 0.0)
-    row[8] = s.cpu / max(top_cpu, 1)
-    row[9] = s.gpu / max(top_gpu, 1)
-    row[10] = s.mem / max(top_mem, 1)
-    row[11] = clip_unit((s.temperature_c - TEMPERATURE_LOW_C) / TEMPERATURE_SPAN_C, -1.0)
+    row[8] = cpu * shares[2]
+    row[9] = gpu * shares[3]
+    row[10] = mem * shares[4]
+    row[11] = clip_unit((s.temperature_c - TEMPERATURE_LOW_C) * _PER_TEMPERATURE_SPAN, -1.0)
     held = 0
     for i in range(MAX_TRIPS):
         held += (s.trips >> i) & 1
-    row[12] = held / max(p.n_trips, 1)
+    row[12] = held * shares[7]
     row[13] = 1.0 if np.isinf(p.battery_mj) else clip_unit(s.battery_mj / p.battery_mj, 0.0)
     row[14] = s.eta
-    row[15] = s.difficulty / max(p.n_classes - 1, 1)
+    row[DIFFICULTY] = s.difficulty * shares[6]
+    row[DECISION_SHARE] = min(p.decision_ms / interval_ms, 1.0) if p.decision_ms > 0.0 else 0.0
+
+
+@inline_kernel()  # type: ignore[untyped-decorator]
+def observe_asked(shares: Any, action: Any, row: NDArray[np.float32]) -> None:
+    """Write the action that was asked for last, indices [6], into `row`."""
+    row[PREVIOUS] = action[0] * shares[0]
+    row[PREVIOUS + 1] = action[1] * shares[1]
+    row[PREVIOUS + 2] = action[2] * shares[2]
+    row[PREVIOUS + 3] = action[3] * shares[3]
+    row[PREVIOUS + 4] = action[4] * shares[4]
+    row[PREVIOUS + 5] = action[5] * shares[5]
+
+
+@inline_kernel()  # type: ignore[untyped-decorator]
+def observe_nothing_asked(row: NDArray[np.float32]) -> None:
+    """Write into `row` that no action was asked for yet."""
+    for column in range(PREVIOUS, PREVIOUS + 6):
+        row[column] = -1.0
 
 
 def rate_mbps(feature: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -109,15 +184,3 @@ def server_factor(feature: NDArray[np.floating]) -> NDArray[np.float64]:
 def temperature_c(feature: NDArray[np.floating]) -> NDArray[np.float64]:
     """Undo the scaling of the temperature feature: deg C of any shape."""
     return np.asarray(feature, dtype=np.float64) * TEMPERATURE_SPAN_C + TEMPERATURE_LOW_C
-
-
-def index_of(name: str) -> int:
-    """Column of a feature by name.
-
-    Raises:
-        KeyError: there is no such feature.
-    """
-    for i, feature in enumerate(FEATURES):
-        if feature.name == name:
-            return i
-    raise KeyError(name)

@@ -14,6 +14,9 @@ from dvfo_env.uplinks import Uplink
 MAX_TRIPS = 4
 MAX_CLASSES = 16  # of difficulty
 
+#: Values of `decision_mode`.
+FREE, BLOCKING, CONCURRENT = range(3)
+
 #: CPU, GPU and memory clocks of the action, MHz.
 Clocks = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
@@ -60,6 +63,9 @@ PARAMS = np.dtype(
         ("wait_floor_mw", "f8"),  # least counted power of waiting over all clocks
         ("n_classes", "i8"),  # of difficulty
         ("class_edge", "f8", (MAX_CLASSES,)),  # a uniform draw below this is of the class, hardest first
+        ("decision_mode", "i8"),
+        ("decision_ms", "f8"),
+        ("decision_floor_mj", "f8"),  # least counted energy of a decision over all clocks
         ("slowest_ms", "f8"),  # slowest head and encoding of all: how far ahead a search has to look
     ]
 )
@@ -73,7 +79,8 @@ def scalar_parameters(
     reference: NDArray[np.float64],
     levels: Levels,
 ) -> NDArray[np.void]:
-    """PARAMS [1] of a scenario, but for what only the arrays tell (`wait_floor_mw`, `slowest_ms`).
+    """PARAMS [1] of a scenario, but for what only the arrays tell (`wait_floor_mw`, `decision_floor_mj`,
+    `slowest_ms`).
 
     `reference`: latency_ms, counted energy_mj and board energy_mj of the device out of the box.
 
@@ -111,6 +118,10 @@ def scalar_parameters(
     p["battery_mj"] = scenario.battery.capacity_mj if scenario.battery else np.inf
     p["bank_step_ms"] = uplink.step_ms
     p["episode_requests"] = scenario.episode_requests
+    p["decision_mode"] = {"free": FREE, "blocking": BLOCKING, "concurrent": CONCURRENT}[
+        scenario.decision.mode
+    ]
+    p["decision_ms"] = scenario.decision.latency_ms
     _thermal_params(p, scenario, device, clocks)
     _class_params(p, levels, scenario)
     return params

@@ -62,8 +62,8 @@ def perturbed(tables: CostTables, perturbation: Perturbation) -> CostTables:
     """The tables of a device that differs from the model by `perturbation`.
 
     Cost weights, the reference they come from, deadlines and time-outs stay those of `tables`, so that costs
-    compare. Factors multiply: perturbing perturbed tables perturbs further. Clock delays, the thermal model
-    and the uplink's rate are left alone.
+    compare. Factors multiply: perturbing perturbed tables perturbs further. Clock delays, the thermal
+    model, the uplink's rate and the time to decide are left alone.
     """
     latency, power = perturbation.latency, perturbation.power
     head = _scaled(tables.head, np.array([latency, latency * power, latency * power]))
@@ -75,6 +75,7 @@ def perturbed(tables: CostTables, perturbation: Perturbation) -> CostTables:
     for field in _POWERS:
         params[field] *= power
     params["wait_floor_mw"] *= power
+    params["decision_floor_mj"] *= power
     params["slowest_ms"] *= latency
     return dataclasses.replace(
         tables,

@@ -13,6 +13,7 @@ from dvfo_env.tables import CostTables
 _SHOWN = 60
 _COLOURS = {
     "waiting": "#c9ced6",
+    "decision": "#9d4edd",
     "transition": "#8d99ae",
     "head": "#2a6f97",
     "encode": "#61a5c2",
@@ -133,5 +134,10 @@ def _draw_latency(axis: Any, x: NDArray[np.int64], shown: list[dict[str, Any]], 
     axis.set_ylabel("latency, ms", fontsize=9)
     if axis.get_legend_handles_labels()[0]:
         axis.legend(
-            loc="lower left", bbox_to_anchor=(0.0, 0.97), fontsize=8, frameon=False, ncols=9, handlelength=1.0
+            loc="lower left",
+            bbox_to_anchor=(0.0, 0.97),
+            fontsize=8,
+            frameon=False,
+            ncols=10,
+            handlelength=1.0,
         )

@@ -30,6 +30,10 @@ class SB3VecEnv(VecEnv):
     Episode statistics are kept here (`info["episode"]` as SB3's Monitor writes it), and `last_batch` gives
     callbacks
     the outcome rows of the last step without a dictionary for every environment.
+
+    Where decisions take time, a learner that discounts by gamma ** (t_AS / H) reads the exponent off the next
+    observation's `decision_share`: t_AS is the time that computing a decision takes (`decision.latency_ms`),
+    H the time between the beginnings of the last two decisions. It is 0 where decisions are free.
     """
 
     render_mode: str | None = None

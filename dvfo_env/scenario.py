@@ -105,6 +105,26 @@ class Thermal(Record):
     ambient_c: Annotated[float, Field(ge=-40.0, le=85.0)] | None = None
 
 
+class Decision(Record):
+    """What it costs to decide: the time from an observation to the joint action that is computed from it.
+
+    `free`: no time. `blocking`: computing begins when the device takes a request up, and the request waits
+    for it. `concurrent`: computing begins when the device takes the previous request up and runs beside it;
+    the request waits only for what is then left. Until a decision is there the clocks stay as they are, and
+    computing it costs one core at the power of encoding. `latency_ms` is to be measured, with the policy and
+    the board at hand.
+    """
+
+    mode: Literal["free", "blocking", "concurrent"] = "free"
+    latency_ms: Annotated[float, Field(ge=0.0, le=3_600_000.0)] = 0.0
+
+    @model_validator(mode="after")
+    def _free_takes_no_time(self) -> Decision:
+        if self.mode == "free" and self.latency_ms > 0.0:
+            raise ValueError(f"latency_ms {self.latency_ms:g} needs mode blocking or concurrent")
+        return self
+
+
 class Battery(Record):
     """Energy at the start of an episode; the episode terminates when it is used up."""
 
@@ -144,6 +164,7 @@ class Scenario(Record):
     link_monitor_ms: PositiveMs | None = None
     thermal: Thermal = Thermal()
     battery: Battery | None = None
+    decision: Decision = Decision()
     episode_requests: Annotated[int, Field(ge=1, le=1_000_000)] = 256
 
     @cached_property

@@ -18,6 +18,7 @@ from dvfo_env.state import (
     COST,
     CPU_INDEX,
     DEADLINE_MISSED,
+    DECISION,
     ENCODE,
     ENERGY,
     ENERGY_MJ,
@@ -92,6 +93,30 @@ def capped(s: Any, p: Any, cpu: int, gpu: int) -> tuple[int, int]:
             else:
                 cpu = min(cpu, p.trip_cap_index[i])
     return cpu, gpu
+
+
+@inline_kernel()  # type: ignore[untyped-decorator]
+def decided_ms(s: Any, p: Any) -> float:
+    """When the device is free for the current request and the decision on it is there."""
+    return max(s.now_ms, s.started_ms + p.decision_ms)
+
+
+@inline_kernel()  # type: ignore[untyped-decorator]
+def decide(idle: Any, codec: Any, s: Any, p: Any) -> tuple[float, float, float]:
+    """What the decision on the current request costs, whatever it is: ms of waiting, mJ counted, mJ board.
+
+    While the request waits for it the device idles with the clocks in force. One core computes for
+    `decision_ms`, then or beside the previous request, and draws what it draws while encoding.
+    """
+    wait_ms, counted_mj, board_mj = 0.0, 0.0, 0.0
+    if p.decision_ms > 0.0:
+        wait_ms = decided_ms(s, p) - s.now_ms
+        idle_mw, idle_board_mw = idle[s.cpu, s.gpu, s.mem, 0], idle[s.cpu, s.gpu, s.mem, 1]
+        core_mw = codec[s.cpu, s.gpu, s.mem, 0] - idle_mw
+        core_board_mw = codec[s.cpu, s.gpu, s.mem, 1] - idle_board_mw
+        counted_mj = (wait_ms * idle_mw + p.decision_ms * core_mw) * 1e-3
+        board_mj = (wait_ms * idle_board_mw + p.decision_ms * core_board_mw) * 1e-3
+    return wait_ms, counted_mj, board_mj
 
 
 @inline_kernel()  # type: ignore[untyped-decorator]
@@ -175,14 +200,17 @@ def outcome(
     early_ms, early_mj, early_board_mj, head_ms, head_mj, head_board_mj = run_head(
         head, s, p, mapping, cut, cpu, gpu, mem
     )
-    latency_ms = waited_ms + early_ms + head_ms
-    energy_mj = early_mj + head_mj
-    board_mj = early_board_mj + head_board_mj
+    decision_ms, decision_mj, decision_board_mj = decide(idle, codec, s, p)
+    latency_ms = waited_ms + decision_ms + early_ms + head_ms
+    energy_mj = decision_mj + early_mj + head_mj
+    board_mj = decision_board_mj + early_board_mj + head_board_mj
     for i in range(ENCODE, FALLBACK + 1):
         out[i] = 0.0
         out[ENERGY + i] = 0.0
     out[WAITING] = waited_ms
     out[ENERGY + WAITING] = 0.0
+    out[DECISION] = decision_ms
+    out[ENERGY + DECISION] = decision_mj
     out[TRANSITION] = early_ms
     out[ENERGY + TRANSITION] = early_mj
     out[HEAD] = head_ms

@@ -45,6 +45,9 @@ def stream_of_seed(seed: int) -> np.uint64:
 class Simulator:
     """N devices of one scenario on one bank.
 
+    Where decisions are concurrent, the observations of a step are those that the decision on the next request
+    is computed from: of the moment in which the device took up the request just stepped.
+
     Args:
         tables: the compiled scenario.
         n: number of devices.

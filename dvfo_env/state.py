@@ -30,13 +30,20 @@ STATE = np.dtype(
         ("gpu", "i4"),
         ("mem", "i4"),
         ("trips", "i4"),  # bit i: trip point i holds its cap
+        # kept where decisions take time:
+        ("started_ms", "f8"),  # when computing the decision on the current request began
+        ("interval_ms", "f8"),  # from the beginning of the decision before to that
     ],
     align=True,
 )
 
 #: Phases of a request, in order; latency and energy each have one part per phase and the parts add up.
-PHASES = ("waiting", "transition", "head", "encode", "send", "network", "server", "receive", "fallback")
-WAITING, TRANSITION, HEAD, ENCODE, SEND, NETWORK, SERVER, RECEIVE, FALLBACK = range(len(PHASES))
+PHASES = (
+    "waiting", "decision", "transition", "head", "encode", "send", "network", "server", "receive", "fallback",
+)  # fmt: skip
+(
+    WAITING, DECISION, TRANSITION, HEAD, ENCODE, SEND, NETWORK, SERVER, RECEIVE, FALLBACK,
+) = range(len(PHASES))  # fmt: skip
 
 #: Columns of an outcome row: latency parts [ms], energy parts [mJ], then these.
 OUTCOME = (

@@ -52,7 +52,8 @@ class CostTables:
     idle   float32 [C, G, M, 2]        counted mw, board mw while waiting with these clocks set
     codec  float32 [C, G, M, 2]        the same with one core encoding
     send   float32 [K, Z, 3 + D]       kilobits sent, encode_ms at 1 GHz, decode_ms, then (`LOST`) points of
-                                       accuracy lost for each class of difficulty, hardest first
+                                       accuracy lost for each class of difficulty, hardest first; where
+                                       decisions are made before the class is known, their mean comes last
     tail_ms float32 [K]                unloaded server time for what follows each cut
     cpu_ghz float32 [C]                CPU clock
     params PARAMS [1]                  every scalar
@@ -188,11 +189,14 @@ def compile_scenario(scenario: Scenario) -> CostTables:
         [level_names.index(str(name)) for name in choices["compression"]],
     )
     send = _send(levels, device.encoder_ms_ghz.value / _reference_encode_ms(accuracy), places)
+    if scenario.decision.mode == "concurrent" and len(levels.shares) > 1:
+        send = np.concatenate([send, send[..., LOST:] @ np.array(levels.shares)[:, None]], axis=-1)
     reference = head[0, -1, -1, -1, -1]
     # where the profile knows no CPU clock the encoder is charged as at 1 GHz
     cpu_ghz = np.where(clocks[0] > 0.0, clocks[0] / 1000.0, 1.0)
     params = scalar_parameters(scenario, device, uplink, clocks, reference, levels)
     params["wait_floor_mw"] = idle[..., 0].min()
+    params["decision_floor_mj"] = _decision_floor_mj(scenario, idle, codec)
     params["slowest_ms"] = head[..., 0].max() + send[..., 1].max() / cpu_ghz.min()
     return CostTables(
         scenario=scenario,
@@ -215,6 +219,14 @@ def compile_scenario(scenario: Scenario) -> CostTables:
         reference_energy_mj=float(reference[1]),
         coefficients=reached_coefficients(scenario, choices, device, uplink, server, accuracy),
     )
+
+
+def _decision_floor_mj(scenario: Scenario, idle: NDArray[np.float64], codec: NDArray[np.float64]) -> float:
+    """Counted energy that no decision goes below: blocking ones are computed while the device does nothing
+    else.
+    """
+    mw = codec if scenario.decision.mode == "blocking" else codec - idle
+    return scenario.decision.latency_ms * float(mw[..., 0].min()) * 1e-3
 
 
 def _server(scenario: Scenario) -> ServerProfile:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dvfo_agents.planning.search import make_space, search
 from dvfo_env.observation import SILENCE_MS, index_of, rate_mbps, rtt_ms, server_factor, temperature_c
+from dvfo_env.parameters import BLOCKING, CONCURRENT
 from dvfo_env.simulator import TRAINING_BANK_SEED
 from dvfo_env.state import STATE
 from dvfo_env.tables import CPU, CUT, GPU, LEVEL, LOAD, MEM, RATE, RTT, CostTables
@@ -33,6 +34,7 @@ _COLUMN = {
         "battery",
         "eta",
         "difficulty",
+        "decision_share",
     )
 }
 _LOW_LOG2, _HIGH_LOG2, _STEP_LOG2 = -4.0, 10.0, 0.25  # range of the rate features
@@ -54,16 +56,39 @@ def silence_ms(observations: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.where(never, np.inf, ratio * SILENCE_MS)
 
 
+def ahead_ms(p: np.void, observations: NDArray[np.float32]) -> NDArray[np.float64]:
+    """How much later than what was observed the action takes effect, ms [N]; `p` is a PARAMS record.
+
+    A blocking decision takes effect when it is there. A concurrent one does at the next request: about as
+    much later as the last two decisions began apart.
+    """
+    decision_ms = float(p["decision_ms"])
+    if p["decision_mode"] != CONCURRENT:
+        return np.full(len(observations), decision_ms)
+    if decision_ms == 0.0:
+        return np.full(len(observations), float(p["period_ms"]))
+    share = observations[:, _COLUMN["decision_share"]].astype(np.float64)
+    return decision_ms / np.maximum(share, 1e-6)
+
+
 def states_of(tables: CostTables, observations: NDArray[np.float32]) -> NDArray[np.void]:
     """State records [N] as far as observations float32 [N, OBSERVATION_SIZE] tell; time counts from the
     arrival.
+
+    The decision is taken to be there: a blocking one counts as waiting, a concurrent one as in time. The
+    coming request is taken to wait as long as the one observed, and where its difficulty is not known yet it
+    loses what requests lose on average.
     """
     p = tables.params[0]
     states = np.zeros(len(observations), dtype=STATE)
     states["now_ms"] = observations[:, _COLUMN["waiting"]].astype(np.float64) * p["queue_limit_ms"]
+    if p["decision_mode"] == BLOCKING:
+        states["now_ms"] += p["decision_ms"]
+    states["started_ms"] = states["now_ms"] - p["decision_ms"]
     states["eta"] = np.clip(observations[:, _COLUMN["eta"]], p["eta_low"], p["eta_high"])
     easiest = max(int(p["n_classes"]) - 1, 0)
-    states["difficulty"] = np.rint(observations[:, _COLUMN["difficulty"]] * easiest)
+    difficulty = observations[:, _COLUMN["difficulty"]]
+    states["difficulty"] = np.where(difficulty < 0.0, easiest + 1, np.rint(difficulty * easiest))
     for field, feature, part in (
         ("cpu", "cpu_clock", CPU),
         ("gpu", "gpu_clock", GPU),
@@ -154,6 +179,7 @@ class BankStatistics:
 
     def __init__(self, tables: CostTables, payload_share: float = 1.0) -> None:
         p = tables.params[0]
+        self.params = p
         bank = tables.bank(TRAINING_BANK_SEED).astype(np.float64)
         step_ms = float(p["bank_step_ms"])
         self.rtt_ms = _Regression(bank[:, RTT], step_ms)
@@ -214,6 +240,7 @@ class Belief:
         self._table = statistics.conditional(last_weight, self.quantiles) if learned else None
         self._rtt = statistics.rtt_ms
         self._factor = statistics.server_factor
+        self._params = statistics.params
 
     def worlds(
         self, observations: NDArray[np.float32], answer_age_ms: NDArray[np.float64] | None = None
@@ -223,7 +250,7 @@ class Belief:
         `answer_age_ms` [N]: how old round-trip time and server load are, if it is known to be more than the
         silence.
         """
-        silent_ms = silence_ms(observations)
+        silent_ms = silence_ms(observations) + ahead_ms(self._params, observations)
         age_ms = silent_ms if answer_age_ms is None else answer_age_ms
         out = np.zeros((len(observations), len(self.quantiles), 4), dtype=np.float32)
         out[:, :, RATE] = np.exp2(self._rates_log2(observations, silent_ms))

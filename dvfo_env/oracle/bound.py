@@ -13,6 +13,9 @@ over an episode's arrivals bounds the return. Why each relaxation is one:
   most `share` = longest delay / fastest head of the head can run so. With l(q) = energy and latency cost of
   the head at clocks q and l* its minimum over all q, the head costs at least (1 - share) l(q) + share l*, and
   ends no earlier than T(q) - share (T(q) - T_fastest).
+* Decisions. Where they block, and for the first request in any case, nobody gets around waiting for the
+  decision; elsewhere it is taken to be ready in time. Computing costs at least what it costs at the clocks
+  that make it cheapest.
 * Time-outs. A request that falls back on the device pays the head, the time-out and the rest of the network.
 * Dropped requests cost what the scenario says; the bound takes that where it is cheaper.
 """
@@ -29,6 +32,7 @@ from dvfo_env.arrivals import next_request
 from dvfo_env.compiled import inline_kernel, kernel
 from dvfo_env.dynamics import begin_episode
 from dvfo_env.oracle.clairvoyant import best_rate, remainder_floor
+from dvfo_env.parameters import BLOCKING
 from dvfo_env.serving import drop_cost, transfer, wrapped
 from dvfo_env.simulator import TRAINING_BANK_SEED, stream_of_seed
 from dvfo_env.state import STATE
@@ -101,8 +105,11 @@ def request_bound(
     arrival_ms = s.arrival_ms
     delay_ms = max(p.cpu_delay_ms, p.gpu_delay_ms, p.mem_delay_ms)
     arrived = wrapped(s.offset + int(arrival_ms / p.bank_step_ms), bank.shape[0])
-    # sending may begin late: at worst after the whole queue limit
-    end_ms = arrival_ms + p.queue_limit_ms + p.slowest_ms + p.offload_timeout_ms
+    # sending may begin late: at worst after the whole queue limit and a decision that nothing runs beside
+    latest_ms = p.queue_limit_ms + p.decision_ms
+    decided_ms = p.decision_ms if p.decision_mode == BLOCKING or s.request == 0 else 0.0
+    decided = latency_weight * decided_ms + energy_weight * p.decision_floor_mj
+    end_ms = arrival_ms + latest_ms + p.slowest_ms + p.offload_timeout_ms
     rate = best_rate(bank, s.offset, p.bank_step_ms, arrival_ms, end_ms)
     remainder_floor(send, tail_ms, p, bank, s, cpu_ghz[-1], p.wait_floor_mw, rate, floors)
     best = drop_cost(s.eta, p)
@@ -113,7 +120,7 @@ def request_bound(
                 cheapest = np.inf
                 for z in range(send.shape[1]):
                     cheapest = min(cheapest, floors[cut, z])
-            if linear_floor[u, cut] + cheapest >= best:
+            if decided + linear_floor[u, cut] + cheapest >= best:
                 continue
             share = 1.0 if fastest_ms[u, cut] <= delay_ms else delay_ms / fastest_ms[u, cut]
             if fastest_ms[u, cut] <= 0.0:
@@ -123,10 +130,10 @@ def request_bound(
                     for m in range(head.shape[4]):
                         ms, mj = float(head[u, cut, c, g, m, 0]), float(head[u, cut, c, g, m, 1])
                         linear = energy_weight * mj + latency_weight * ms
-                        begun = (1.0 - share) * linear + share * linear_floor[u, cut]
+                        begun = decided + (1.0 - share) * linear + share * linear_floor[u, cut]
                         if begun + cheapest >= best:
                             continue
-                        soonest_ms = ms - share * (ms - fastest_ms[u, cut])
+                        soonest_ms = decided_ms + ms - share * (ms - fastest_ms[u, cut])
                         if cut == last:
                             late = p.deadline_weight if soonest_ms > p.deadline_ms else 0.0
                             best = min(best, begun + late)
@@ -156,11 +163,13 @@ def request_bound(
                             if cost >= best:
                                 continue
                             earliest_ms = arrival_ms + soonest_ms + encode_ms
-                            free_ms = arrival_ms + ms + (delay_ms if share > 0.0 else 0.0) + encode_ms
+                            free_ms = (
+                                arrival_ms + decided_ms + ms + (delay_ms if share > 0.0 else 0.0) + encode_ms
+                            )
                             sending, sent_ms = send_floor(
                                 bank, s.offset, p.bank_step_ms, earliest_ms, free_ms, float(send[cut, z, 0]),
                                 latency_weight, energy_weight * 1e-3 * (wait_mw + p.radio_base_mw),
-                                p.offload_timeout_ms, p.queue_limit_ms,
+                                p.offload_timeout_ms, latest_ms,
                             )  # fmt: skip
                             if sent_ms + away_ms - arrival_ms > p.deadline_ms:
                                 cost += p.deadline_weight

@@ -1,8 +1,9 @@
 """The feasible clairvoyant: the joint action that is best for the present request, given the true state.
 
 It knows the true uplink, round-trip time and server load, obeys clocks, caps and queue like everybody else,
-and is greedy: it does not look beyond the present request. The search covers the whole joint action and is
-exact. Two cuts keep it fast without losing that:
+and is greedy: it does not look beyond the present request. Where decisions take time, its own take as long
+and cost as much as anybody's, but it knows the truth at the moment of service. The search covers the whole
+joint action and is exact. Two cuts keep it fast without losing that:
 
 * a group of actions that share mapping and cut is left out when the cheapest conceivable head of the group
   plus the cheapest conceivable remainder already costs as much as the best action found;
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvfo_env.compiled import inline_kernel, kernel
-from dvfo_env.serving import capped, outcome, run_head, wrapped
+from dvfo_env.serving import capped, decide, outcome, run_head, wrapped
 from dvfo_env.simulator import Simulator
 from dvfo_env.state import OUTCOME
 from dvfo_env.tables import CPU, CUT, GPU, LEVEL, LOAD, LOST, MAPPING, MEM, RATE, RTT
@@ -103,10 +104,11 @@ def best_action(
     cpu_top, gpu_top = capped(s, p, top[CPU], top[GPU])
     energy_weight = s.eta * p.energy_weight_per_mj
     latency_weight = (1.0 - s.eta) * p.latency_weight_per_ms
-    end_ms = s.now_ms + p.slowest_ms + p.offload_timeout_ms
+    decision_ms, decision_mj, _ = decide(idle, codec, s, p)
+    end_ms = s.now_ms + decision_ms + p.slowest_ms + p.offload_timeout_ms
     rate = best_rate(bank, s.offset, p.bank_step_ms, s.now_ms, end_ms)
     remainder_floor(send, tail_ms, p, bank, s, cpu_ghz[-1], p.wait_floor_mw, rate, floors)
-    waited = latency_weight * (s.now_ms - s.arrival_ms)
+    waited = latency_weight * (s.now_ms - s.arrival_ms + decision_ms) + energy_weight * decision_mj
     best = np.inf
     # a good start: the clocks in force
     for u in range(head.shape[0]):

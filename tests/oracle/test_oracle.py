@@ -43,9 +43,14 @@ def small_tables(folder: Path, **changes: object) -> CostTables:
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("delay", [0.0, 1.0, 6.0])
-def test_pruned_search_finds_what_brute_force_finds(tmp_path: Path, eta: float, delay: float) -> None:
-    tables = small_tables(tmp_path, objective={"eta": eta}, delay=delay, hot=True)
+@pytest.mark.parametrize(
+    ("delay", "mode"), [(0.0, "free"), (1.0, "free"), (6.0, "free"), (1.0, "blocking"), (1.0, "concurrent")]
+)
+def test_pruned_search_finds_what_brute_force_finds(
+    tmp_path: Path, eta: float, delay: float, mode: str
+) -> None:
+    decision = {"mode": mode, "latency_ms": 0.0 if mode == "free" else 150.0}
+    tables = small_tables(tmp_path, objective={"eta": eta}, delay=delay, hot=True, decision=decision)
     simulator = Simulator(tables, 3)
     rng = np.random.default_rng(0)
     for _ in range(6):
@@ -70,7 +75,7 @@ def episode_costs(tables: CostTables, act: object, seeds: np.ndarray) -> np.ndar
     return totals
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     eta=st.floats(0.0, 1.0),
     delay=st.sampled_from([0.0, 1.0, 5.0, 20.0]),
@@ -80,11 +85,13 @@ def episode_costs(tables: CostTables, act: object, seeds: np.ndarray) -> np.ndar
     uplink=st.sampled_from(["lte-driving", "5g-mmwave-driving", "dvfo-0.5-8"]),
     poisson=st.booleans(),
     energy=st.sampled_from(["board", "dynamic"]),
+    mode=st.sampled_from(["free", "blocking", "concurrent"]),
+    decision_ms=st.floats(0.0, 150.0),
     seed=st.integers(0, 1 << 40),
 )
 def test_no_policy_goes_below_the_bound(
     tmp_path: Path, eta: float, delay: float, period_ms: float, timeout_ms: float, deadline_ms: float,
-    uplink: str, poisson: bool, energy: str, seed: int,
+    uplink: str, poisson: bool, energy: str, mode: str, decision_ms: float, seed: int,
 ) -> None:  # fmt: skip
     tables = small_tables(
         tmp_path,
@@ -92,6 +99,7 @@ def test_no_policy_goes_below_the_bound(
         delay=delay,
         uplink=uplink,
         offload_timeout_ms=timeout_ms,
+        decision={"mode": mode, "latency_ms": 0.0 if mode == "free" else decision_ms},
         requests={
             "period_ms": period_ms,
             "deadline_ms": deadline_ms,

@@ -35,6 +35,12 @@ UPLINKS = ("lte-driving", "5g-mmwave-driving", "dvfo-0.5-8", "wifi-campus")
 
 
 @st.composite
+def decisions(draw: st.DrawFn) -> dict[str, Any]:
+    mode = draw(st.sampled_from(["free", "free", "blocking", "concurrent"]))
+    return {"mode": mode, "latency_ms": 0.0 if mode == "free" else draw(st.floats(0.0, 500.0))}
+
+
+@st.composite
 def scenarios(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
     """(device profile, scenario fields): random devices, arrivals, deadlines, objectives, uplinks and
     batteries.
@@ -67,6 +73,7 @@ def scenarios(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
         "thermal": {"enabled": draw(st.booleans())},
         "battery": draw(st.sampled_from([None, {"capacity_mj": 4000.0}, {"capacity_mj": 1e9}])),
         "episode_requests": draw(st.integers(1, 40)),
+        "decision": draw(decisions()),
     }
     return device, fields
 
@@ -186,10 +193,12 @@ def test_every_request_is_answered_or_counted_as_dropped(
     assert answered + dropped == tables.scenario.episode_requests
 
 
-def test_wall_power_is_conserved_over_an_episode(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mode", "latency_ms"), [("free", 0.0), ("blocking", 20.0), ("concurrent", 80.0)])
+def test_wall_power_is_conserved_over_an_episode(tmp_path: Path, mode: str, latency_ms: float) -> None:
     rng = np.random.default_rng(0)
     drawn = np.zeros(16)
-    tables = compile_scenario(worlds.scenario(tmp_path, battery={"capacity_mj": 1e9}))
+    decision = {"mode": mode, "latency_ms": latency_ms}
+    tables = compile_scenario(worlds.scenario(tmp_path, battery={"capacity_mj": 1e9}, decision=decision))
     simulator = Simulator(tables, 16, autoreset=False)
     for _ in range(20):
         rows = simulator.step(random_actions(tables, 16, rng)).outcomes
