@@ -22,10 +22,10 @@ HEADLINE = {
 ALLOWED_POINTS = 1.0
 COMPARABLE = (
     "Comparable: the kind of boards, 0.5 to 8 Mbit/s, a point of accuracy at most, and the question what a "
-    "policy over clocks and offloading saves. Not comparable: the paper measured three boards with six networks "
-    "against its own baselines, whose figures we have not read; here everybody runs in a model of such boards "
-    "(assumed coefficients are named in every report), with other networks, a cut between layers in place of a "
-    "split by the importance of feature maps, and baselines built again from their descriptions."
+    "policy over clocks and offloading saves. Not comparable: the paper measured three boards with six "
+    "networks against its own baselines, whose figures we have not read; here everybody runs in a model of "
+    "such boards (assumed coefficients are named in every report), with other networks, a cut between layers "
+    "in place of a split by the importance of feature maps, and baselines built again from descriptions."
 )
 
 

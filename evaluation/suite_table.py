@@ -37,6 +37,9 @@ def summarise_suite(result: SuiteResult) -> dict[str, Any]:
         },
         "profiles": {name: profiles(arenas, name) for name in present},
         "decisions": _decisions(result),
+        "decision_evidence": {
+            key[0]: arena.tables.device.encoder_ms_ghz.evidence for key, arena in arenas.items()
+        },
         "dvfo": dvfo_table(arenas, suite.our_name) if suite.dvfo_table else None,
         "rows": as_json(list(arenas.values())),
         "failures": [failure._asdict() for failure in result.failures],
@@ -60,7 +63,7 @@ def print_suite(summary: dict[str, Any], console: Console | None = None) -> None
     for variant, contestants in summary["overall"].items():
         _print_overall(console, summary["suite"]["name"], variant, contestants)
     if len(summary["decisions"]) > 1:
-        _print_decisions(console, summary["decisions"])
+        _print_decisions(console, summary["decisions"], summary["decision_evidence"])
     if summary["dvfo"] is not None:
         print_dvfo_table(summary["dvfo"], console)
     for variant, agents in summary["against_planner"].items():
@@ -154,22 +157,31 @@ def _mean_decision(cells: list[tuple[float, float | None, float]]) -> dict[str, 
     }
 
 
-def _print_decisions(console: Console, decisions: dict[str, dict[str, Any]]) -> None:
+def _print_decisions(
+    console: Console, decisions: dict[str, dict[str, Any]], evidence: dict[str, str]
+) -> None:
     table = _table(
         "Decisions that take time: end-to-end latency and score", ("contestant",), ("decision ms",)
     )
     for variant in decisions:
         table.add_column("free" if variant == OWN else variant, justify="right", no_wrap=True)
-    last = list(decisions)[-1]
+    first = list(decisions)[1]
     for agent in decisions[OWN]:
         cells = []
         for told in decisions.values():
             row = told.get(agent)
             score = "" if row is None or row["score"] is None else f", {row['score']:.3f}"
             cells.append("" if row is None else f"{row['latency_ms']:.2f} ms{score}")
-        own = decisions[last].get(agent)
+        own = decisions[first].get(agent)
         table.add_row(agent, "" if own is None else f"{own['decision_ms']:.2f}", *cells)
     console.print(table)
+    assumed = [scenario for scenario, kind in evidence.items() if kind == "assumed"]
+    note = (
+        "Means over scenarios. A measured decision was timed on this machine and carried over to the board."
+    )
+    if assumed:
+        note += f" How fast the board's core is, is assumed on: {', '.join(assumed)}."
+    console.print(note, highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(title: str, names: tuple[str, ...], figures: tuple[str, ...]) -> Table:

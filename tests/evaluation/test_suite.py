@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +16,13 @@ import dvfo_evaluate
 from dvfo_env.errors import ConfigError
 from dvfo_evaluation.cell_store import Outcome, load_outcome, store_outcome
 from dvfo_evaluation.contest import Contest
-from dvfo_evaluation.pool import Event, Tell, work_off
+from dvfo_evaluation.pool import Event, work_off
 from dvfo_evaluation.replay import validate
 from dvfo_evaluation.results import read_results
 from dvfo_evaluation.sources import sources_digest
 from dvfo_evaluation.suite import list_suites, load_suite, suite_scenarios
 from dvfo_evaluation.suite_run import Standing, contests, gather, standing
+from tests.evaluation.pool_jobs import Job
 from tests.evaluation.worlds import scenario_file, trace_file
 
 
@@ -220,23 +219,9 @@ def test_comments_do_not_change_what_code_is(tmp_path: Path, monkeypatch: pytest
     sources._parsed.cache_clear()
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A job of the pool's own tests."""
-
-    kind: str
-
-    def work(self, number: int, tell: Tell) -> None:
-        if self.kind == "dies":
-            os._exit(7)
-        if self.kind == "raises":
-            raise ValueError("odd")
-        tell(Event(number, self.kind))
-
-
 def test_a_process_that_dies_takes_down_its_own_job_only() -> None:
     heard: list[Event] = []
-    work_off([_Job("one"), _Job("dies"), _Job("raises"), _Job("two")], 1, {}, heard.append)
+    work_off([Job("one"), Job("dies"), Job("raises"), Job("two")], 1, {}, heard.append)
     assert [event.part for event in heard] == ["one", None, None, "two"]
     assert heard[1].error == "its process died (exit code 7)"
     assert heard[2].error is not None
