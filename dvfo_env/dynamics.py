@@ -66,6 +66,8 @@ def begin_episode(s: Any, stream: np.uint64, p: Any, bank: Any, top: NDArray[np.
     s.rtt_log2 = 0.0
     s.server_log2 = 0.0
     s.timeouts = 0
+    s.answered_ms = -np.inf
+    s.unanswered = 0
     s.cpu = top[CPU]
     s.gpu = top[GPU]
     s.mem = top[MEM]
@@ -115,9 +117,12 @@ def remember_transfer(s: Any, p: Any, bank: Any, out: Any) -> None:
     remember_rate(s, seen_log2, s.arrival_ms + out[LATENCY_MS] - out[FALLBACK])
     if out[TIMED_OUT] > 0.0:
         s.timeouts += 1
+        s.unanswered += 1
     else:
         arrived = wrapped(s.offset + int(s.arrival_ms / p.bank_step_ms), bank.shape[0])
         s.timeouts = 0
+        s.answered_ms = s.arrival_ms + out[LATENCY_MS]
+        s.unanswered = 0
         s.rtt_log2 = np.log2(bank[arrived, RTT])
         s.server_log2 = np.log2(bank[arrived, LOAD])
 

@@ -68,6 +68,8 @@ FEATURES = (
     Feature("previous_mem_clock", "index share", "lowest", "highest", "last asked for; -1: none yet"),
     Feature("previous_compression", "index share", "first", "last", "level last asked for; -1: none yet"),
     Feature("decision_share", "t_AS / H", "0 (free)", "1", "time to decide over the time between decisions"),
+    Feature("answer_age", "t / (t + 1 s)", "0 (just now)", "1 (never)", "time since the last answer came"),
+    Feature("unanswered", "count / 4", "0", "4 or more", "requests sent since then"),
 )
 OBSERVATION_SIZE = len(FEATURES)
 
@@ -84,8 +86,9 @@ def index_of(name: str) -> int:
     raise KeyError(name)
 
 
-#: Columns: class of difficulty, first part of the action last asked for, share of the time to decide.
+#: Columns: class of difficulty, first part of the action last asked for, time to decide, answers.
 DIFFICULTY, PREVIOUS, DECISION_SHARE = (index_of(n) for n in ("difficulty", "previous_cut", "decision_share"))
+ANSWER_AGE, UNANSWERED = index_of("answer_age"), index_of("unanswered")
 
 
 @inline_kernel()  # type: ignore[untyped-decorator]
@@ -145,6 +148,9 @@ def observe(
     row[13] = 1.0 if np.isinf(p.battery_mj) else clip_unit(s.battery_mj / p.battery_mj, 0.0)
     row[14] = s.eta
     row[DIFFICULTY] = s.difficulty * shares[6]
+    answer_age_ms = now_ms - s.answered_ms
+    row[ANSWER_AGE] = 1.0 if answer_age_ms > 1e12 else answer_age_ms / (answer_age_ms + SILENCE_MS)
+    row[UNANSWERED] = clip_unit(s.unanswered / TIMEOUT_SPAN, 0.0)
     row[DECISION_SHARE] = min(p.decision_ms / interval_ms, 1.0) if p.decision_ms > 0.0 else 0.0
 
 

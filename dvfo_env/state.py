@@ -25,7 +25,9 @@ STATE = np.dtype(
         ("rate_smooth_log2", "f8"),  # exponential moving average
         ("rtt_log2", "f8"),  # log2 ms, last seen
         ("server_log2", "f8"),  # log2 of the last seen server time over the unloaded server's
-        ("timeouts", "i8"),  # consecutive, up to now
+        ("timeouts", "i8"),  # consecutive, up to now; the link monitor's good news ends them
+        ("answered_ms", "f8"),  # when the last answer came; -inf before the first
+        ("unanswered", "i8"),  # requests sent since then
         ("cpu", "i4"),  # clock indices in force
         ("gpu", "i4"),
         ("mem", "i4"),

@@ -13,6 +13,8 @@ nothing has to be explored and no action's gradient is sampled.
   Allen et al., "Mean Actor-Critic", arXiv 1709.00503), minus an entropy bonus that falls geometrically.
 * Q(a) is the imagined cost of action a, requests dropped meanwhile included, plus gamma V(what would be
   observed next): the value carries queues, clocks, heat, and what sending teaches about the uplink.
+* Half of each batch is drawn by the policy's own regret when the request was served, the other half evenly,
+  and weighted so that the mean is that of even draws: what a policy rarely gets wrong costs most.
 * V learns the policy's mean Q (Huber loss); a slowly following copy is used in Q.
 
 What a device needs to decide is the actor alone: one small network and the list of its joint actions.
@@ -44,6 +46,7 @@ _WARM_UP = 8  # batch steps before the first update
 _ACTOR_NORM, _VALUE_NORM = 1.0, 5.0  # longest gradients
 _VALUE_WEIGHT, _HUBER = 0.3, 5.0
 _TERMINATED = 2
+_LEAST_REGRET = 0.01  # every request may be drawn
 _RANDOMISED_DEVICES = 4
 
 
@@ -94,9 +97,11 @@ class HindsightLearner:
         costs = -compress(imagined.rewards, self.config.cost_knee).reshape(len(seen), -1)
         after = imagined.observations.reshape(*costs.shape, -1)
         goes_on = (imagined.ends != _TERMINATED).reshape(costs.shape)
-        self._ring.add(seen, costs, after, goes_on)
         with torch.no_grad():
-            chosen = _drawn(self.actor(torch.from_numpy(seen))).numpy()
+            scores = self.actor(torch.from_numpy(seen))
+            chosen, policy = _drawn(scores).numpy(), scores.softmax(dim=1).numpy()
+        regret = (policy * (costs - costs.min(axis=1, keepdims=True))).sum(axis=1)
+        self._ring.add(seen, costs, after, goes_on, regret + _LEAST_REGRET)
         anything = self._rng.random(len(seen)) < self.config.epsilon
         chosen[anything] = self._rng.integers(len(self._actions), size=int(anything.sum()))
         self._env.step_async(self._env.view.from_indices(self._actions[chosen]))
@@ -106,16 +111,17 @@ class HindsightLearner:
 
     def _update(self) -> None:
         """One step of actor and value on requests drawn from the ring."""
-        seen, costs, after, goes_on = self._ring.sample(self._rng, self.config.batch_size)
+        seen, costs, after, goes_on, weight = self._ring.sample(self._rng, self.config.batch_size)
         with torch.no_grad():
             following = self.target(after).view_as(costs)
         q = costs + self.config.gamma * following * goes_on
         log_policy = self.actor(seen).log_softmax(dim=1)
         policy = log_policy.exp()
-        regret = (policy * (q - q.amin(dim=1, keepdim=True))).sum(dim=1).mean()
-        entropy = -(policy * log_policy).sum(dim=1).mean()
+        regret = (weight * (policy * (q - q.amin(dim=1, keepdim=True))).sum(dim=1)).mean()
+        entropy = -(weight * (policy * log_policy).sum(dim=1)).mean()
         wanted = (policy * q).sum(dim=1).detach()
-        value_loss = nn.functional.smooth_l1_loss(self.value(seen)[:, 0], wanted, beta=_HUBER)
+        error = nn.functional.smooth_l1_loss(self.value(seen)[:, 0], wanted, beta=_HUBER, reduction="none")
+        value_loss = (weight * error).mean()
         loss = regret - self._ent_coef() * entropy + _VALUE_WEIGHT * value_loss
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -173,7 +179,7 @@ class _Ring:
     """What was seen at the last requests and what each of A actions would have led to.
 
     seen float32 [n, history * features]; costs float32 [n, A]; after float32 [n, A, features], the newest
-    observation only; goes_on bool [n, A].
+    observation only; goes_on bool [n, A]; regret float32 [n], above 0.
     """
 
     def __init__(self, capacity: int, stacked: int, history: int, actions: int) -> None:
@@ -181,20 +187,28 @@ class _Ring:
         self.costs = np.zeros((capacity, actions), dtype=np.float32)
         self.after = np.zeros((capacity, actions, stacked // history), dtype=np.float32)
         self.goes_on = np.zeros((capacity, actions), dtype=np.bool_)
+        self.regret = np.zeros(capacity, dtype=np.float32)
         self.next, self.filled = 0, 0
 
     def add(self, *rows: NDArray[Any]) -> None:
-        """Store rows of all four arrays in the place of the oldest; as many each time."""
+        """Store rows of all five arrays in the place of the oldest; as many each time."""
         places = slice(self.next, self.next + len(rows[0]))
         for array, new in zip(self._all(), rows, strict=True):
             array[places] = new
         self.next = places.stop % len(self.costs)
         self.filled = max(self.filled, places.stop)
 
-    def sample(self, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """`size` requests: seen [B, F], costs [B, A], stacks after [B * A, F], goes_on [B, A]."""
+    def sample(self, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """`size` requests, half of them drawn by regret: seen [B, F], costs [B, A], stacks after [B * A, F],
+        goes_on [B, A], and weights [B] under which means are those of even draws.
+        """
+        regret = self.regret[: self.filled]
+        sums = np.cumsum(regret, dtype=np.float64)
         picked = rng.integers(self.filled, size=size)
-        seen, costs, after, goes_on = (array[picked] for array in self._all())
+        drawn = np.searchsorted(sums, rng.random(size // 2) * sums[-1])
+        picked[: size // 2] = np.minimum(drawn, self.filled - 1)
+        seen, costs, after, goes_on, _ = (array[picked] for array in self._all())
+        weight = 2.0 / (1.0 + regret[picked] * (self.filled / sums[-1]))
         count = costs.shape[1]
         if seen.shape[1] == after.shape[2]:
             stacks = after.reshape(size * count, -1)
@@ -205,14 +219,15 @@ class _Ring:
             torch.from_numpy(costs),
             torch.from_numpy(stacks),
             torch.from_numpy(goes_on),
+            torch.from_numpy(weight.astype(np.float32)),
         )
 
     def _all(self) -> tuple[NDArray[Any], ...]:
-        return self.seen, self.costs, self.after, self.goes_on
+        return self.seen, self.costs, self.after, self.goes_on, self.regret
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The filled part."""
-        names = ("seen", "costs", "after", "goes_on")
+        names = ("seen", "costs", "after", "goes_on", "regret")
         return {f"ring.{name}": array[: self.filled] for name, array in zip(names, self._all(), strict=True)}
 
     def counters(self) -> dict[str, int]:

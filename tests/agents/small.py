@@ -72,6 +72,7 @@ SAC_DISCRETE = _REPLAY | {
 DQN = _REPLAY | {"algorithm": "dqn", "exploration_share": 0.5, "final_epsilon": 0.05, "branch_width": 8}
 HINDSIGHT = _COMMON | {
     "algorithm": "hindsight",
+    "cost_knee": 100.0,  # it compares mean costs: none may look smaller than it is
     "n_envs": 4,
     "batch_size": 32,
     "buffer_size": 64,
