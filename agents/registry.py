@@ -21,6 +21,12 @@ _MODULES = {
     "dads-style": "dads_style",
     "drldo-style": "drldo_style",
     "planner": "planner",
+    "mpc-planner": "mpc_planner",
+    "appealnet-style": "appealnet_style",
+    "ans-style": "ans_style",
+    "ztt-style": "ztt_style",
+    "polythrottle-style": "polythrottle_style",
+    "cma-es": "cma_es",
     "random": "random_choice",
     "clairvoyant": "clairvoyant",
 }

@@ -74,6 +74,7 @@ class Planner:
         self._space = make_space(tables)
         self._present = Present(knowledge or Knowledge(tables), settings)
         self._before: NDArray[np.int64] = np.zeros((0, len(tables.sizes)), dtype=np.int64)
+        self._believed = (np.zeros((0, 1, 4), dtype=np.float32), np.zeros((0, 1)))
 
     def reset(self, n: int) -> None:
         """Forget the last actions and when answers came."""
@@ -85,11 +86,31 @@ class Planner:
         if len(self._before) != len(observations):
             self.reset(len(observations))
         states = states_of(self._tables, observations)
-        worlds, weights = self._present.worlds(observations, self._before)
+        self._believed = self._present.worlds(observations, self._before)
+        worlds, weights = self._believed
         share = self.settings.queue_share
         actions = self._before  # a good start for the search
-        search(self._tables, self._space, states, worlds, actions, share, weights, self._present.classes)
+        search(self._tables, self._space, states, worlds, actions, share, weights, self.classes)
         return actions.copy()
+
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """Size class int64 [K, Z] of what each cut and level send."""
+        return self._present.classes
+
+    @property
+    def unusual(self) -> NDArray[np.bool_]:
+        """Whether [N] the answer to the last request was late, or took unusually long, not long ago."""
+        return self._present.unusual
+
+    def believed(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Worlds and weights that the last decisions of devices `rows` rest on, as `search` takes them."""
+        worlds, weights = self._believed
+        return np.ascontiguousarray(worlds[rows]), np.ascontiguousarray(weights[rows])
+
+    def took(self, actions: NDArray[np.int64]) -> None:
+        """Say that `actions` [N, parts] were taken in the place of what `act` gave."""
+        self._before = actions.copy()
 
 
 def tune(tables: CostTables, knowledge: Knowledge) -> PlannerSettings:
@@ -109,14 +130,20 @@ def tune(tables: CostTables, knowledge: Knowledge) -> PlannerSettings:
     return best
 
 
-def make(tables: CostTables) -> Planner:
-    """The policy for a compiled scenario, with settings tuned on its training episodes."""
+def settings_for(tables: CostTables, knowledge: Knowledge) -> PlannerSettings:
+    """Settings tuned on training episodes, or those found when they were."""
     key = tables_digest(tables)
-    settings, knowledge = _stored(recall(_KIND, key)), Knowledge(tables)
+    settings = _stored(recall(_KIND, key))
     if settings is None:
         settings = tune(tables, knowledge)
         remember(_KIND, key, dataclasses.asdict(settings))
-    return Planner(tables, settings, knowledge)
+    return settings
+
+
+def make(tables: CostTables) -> Planner:
+    """The policy for a compiled scenario, with settings tuned on its training episodes."""
+    knowledge = Knowledge(tables)
+    return Planner(tables, settings_for(tables, knowledge), knowledge)
 
 
 def _stored(result: dict[str, Any] | None) -> PlannerSettings | None:

@@ -136,8 +136,8 @@ class DQNLearner(ReplayLearner):
 
 def concurrent_share(env: TrainingEnv) -> int | None:
     """Column of t_AS / H in the newest observation where decisions are concurrent, else None."""
-    decision = getattr(env.tables.scenario, "decision", None)
-    return index_of("decision_share") if decision is not None and decision.mode == "concurrent" else None
+    concurrent = env.tables.scenario.decision.mode == "concurrent"
+    return index_of("decision_share") if concurrent else None
 
 
 def build(config: DQNConfig, env: TrainingEnv, seed: int) -> DQNLearner:

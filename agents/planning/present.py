@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from dvfo_agents.planning.analogues import Analogues, Metric, Moments
 from dvfo_agents.planning.belief import BankStatistics, Belief
 from dvfo_agents.planning.remembered import LateAnswers, Remembered
+from dvfo_env.simulator import TRAINING_BANK_SEED
 from dvfo_env.tables import LOAD, RTT, CostTables
 
 #: Where rates come from: analogous moments, quantiles given the rate seen, or "the last one goes on".
 Source = Literal["analogues", "quantiles", "last"]
 _QUANTILES = 15
 _TOO_LATE_MS = 1e6
+_USUAL = 0.98  # share of round-trip times that are nothing special
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class Knowledge:
 class Present:
     """Worlds for a batch of devices that decide together; keeps what they remember.
 
-    `classes` int64 [K, Z] is the size class of what each cut and level send, as `search` takes it.
+    `classes` int64 [K, Z] is the size class of what each cut and level send, as `search` takes it; `unusual`
+    bool [N] says where, at the last look, an answer was late or took unusually long a short time ago.
     """
 
     def __init__(self, knowledge: Knowledge, settings: BeliefSettings) -> None:
@@ -77,6 +80,10 @@ class Present:
         worlds = _QUANTILES if learned else 1
         self._belief = Belief(knowledge.statistics, settings.last_weight, worlds, learned)
         self.memory = Remembered(tables, 0)
+        self.unusual: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+        bank = tables.bank(TRAINING_BANK_SEED)
+        self._usual_rtt_ms = float(np.quantile(bank[:, RTT], _USUAL))
+        self._recent_ms = float(tables.params[0]["bank_step_ms"])
 
     def reset(self, n: int) -> None:
         """Forget, and expect batches of `n`."""
@@ -97,7 +104,10 @@ class Present:
             worlds, weights = self._analogues.worlds(self._analogues.find(observations))
             worlds[:, :, RTT], worlds[:, :, LOAD] = plain[:, :1, RTT], plain[:, :1, LOAD]
             sizes = worlds.shape[1] // len(weights[0])
+        recent = self.memory.answer_age_ms < self._recent_ms
+        self.unusual = recent & (plain[:, 0, RTT] > self._usual_rtt_ms)
         late = self._late.chance(self.memory.late_age_ms)[:, None]
+        self.unusual |= late[:, 0] > 0.0
         if not late.any():
             return worlds, weights
         slow = worlds[:, -sizes:].copy()

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,8 @@ import torch
 from dvfo_agents.config import DQNConfig
 from dvfo_agents.learners.dqn import BranchingNetwork, DQNLearner
 from dvfo_agents.training_env import TrainingEnv
-from dvfo_env.tables import CostTables
+from dvfo_env.observation import index_of
+from dvfo_env.tables import CostTables, compile_scenario
 from tests.agents import small
 
 
@@ -58,3 +61,18 @@ def test_values_approach_the_rewards_of_the_best_choices(learner: DQNLearner) ->
 def test_free_decisions_count_gamma(learner: DQNLearner) -> None:
     observations = np.zeros((3, learner.features), dtype=np.float32)
     np.testing.assert_allclose(learner.discounts(observations), learner.config.gamma)
+
+
+def test_concurrent_decisions_count_gamma_to_the_share_of_the_interval(tmp_path: Path) -> None:
+    config = small.agent("dqn", history=2, gamma=0.5)
+    assert isinstance(config, DQNConfig)
+    deciding = {"mode": "concurrent", "latency_ms": 5.0}
+    tables = compile_scenario(small.scenario(tmp_path, decision=deciding))
+    env = TrainingEnv(tables, 4, continuous=False, seed=0, cost_knee=2.0, history=2)
+    learner = DQNLearner(config, env)
+    observations = np.zeros((3, learner.features), dtype=np.float32)
+    observations[:, index_of("decision_share")] = [0.0, 0.25, 1.0]
+    np.testing.assert_allclose(learner.discounts(observations), [1.0, 0.5**0.25, 0.5])
+    learner.advance()
+    discounts = learner._ring.stored.discounts[: learner._ring.filled]
+    assert ((discounts > 0.5) & (discounts < 1.0)).float().mean() > 0.9

@@ -1,10 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from dvfo_agents.training_env import TrainingEnv, compress
 from dvfo_agents.training_log import means
 from dvfo_env.state import PHASES, WAITING
-from dvfo_env.tables import CostTables
+from dvfo_env.tables import CostTables, compile_scenario
+from tests.agents import small
 
 
 def play(tables: CostTables, steps: int) -> tuple[TrainingEnv, float]:
@@ -52,7 +55,10 @@ def test_every_choice_is_counted_once(tables: CostTables) -> None:
     assert env.take_totals().steps == 0
 
 
-def test_waiting_is_charged_to_its_cause_without_changing_the_sum(tables: CostTables) -> None:
+@pytest.mark.parametrize("mode", ["free", "blocking", "concurrent"])
+def test_waiting_is_charged_to_its_cause_without_changing_the_sum(tmp_path: Path, mode: str) -> None:
+    decision = {"mode": mode, "latency_ms": 0.0 if mode == "free" else 8.0}
+    tables = compile_scenario(small.scenario(tmp_path, decision=decision))
     env = TrainingEnv(tables, 4, continuous=False, seed=0, cost_knee=1e9)
     env.reset()
     rng = np.random.default_rng(0)

@@ -1,0 +1,146 @@
+"""Model-predictive planner: rolls the model ahead before it decides.
+
+Model-predictive control by rollouts over a base policy (Bertsekas, "Rollout algorithms", 2013; the same idea
+as policy improvement by simulation), with no paper of this field behind it. The base is the one-step
+`planner`. For every request it takes a few candidates (the planner's action, the best one that stays local,
+the best one that sends, the best one against the bad third of the worlds), lets each meet the same `FUTURES`
+stretches of the training bank whose recent history looks like what was observed, follows the planner's
+habits for `horizon` requests in the step's own physics, and takes the candidate with the least total. So it
+sees what the one-step planner only prices roughly or not at all: the queue after a time-out, what sending
+tells about the link, clocks that have to be changed back, heat.
+
+It keeps to the planner's action unless another is better by more than `margin`, and always where a late
+answer or an unusual round-trip time is in force, since futures are not chosen by these. `horizon` and
+`margin` are chosen on training episodes; horizon 0 is the planner itself, so on those it is never worse.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvfo_agents.baselines import planner
+from dvfo_agents.baselines.planner import Planner, PlannerSettings
+from dvfo_agents.planning.analogues import Analogues, Metric
+from dvfo_agents.planning.belief import states_of
+from dvfo_agents.planning.present import Knowledge
+from dvfo_agents.planning.rollout import Habits, futures_of, roll
+from dvfo_agents.planning.search import make_space, search
+from dvfo_agents.planning.tuning import training_cost
+from dvfo_agents.result_cache import recall, remember, tables_digest
+from dvfo_env.tables import CUT, RATE, CostTables
+
+_KIND = "mpc-planner"
+FUTURES = 32
+GRID: dict[str, tuple[Any, ...]] = {"horizon": (0, 6), "margin": (0.1, 0.02)}
+
+
+@dataclass(frozen=True)
+class MpcSettings:
+    """How far ahead, and by how much another action must beat the planner's (cost units)."""
+
+    horizon: int = 0
+    margin: float = 0.1
+
+
+class MpcPlanner:
+    """Rollouts over the one-step planner; implements `Policy`."""
+
+    name = "mpc-planner"
+
+    def __init__(
+        self,
+        tables: CostTables,
+        settings: MpcSettings,
+        base: PlannerSettings,
+        knowledge: Knowledge,
+        habits: Habits | None = None,
+    ) -> None:
+        self.settings = settings
+        self._tables = tables
+        self._planner = Planner(tables, base, knowledge)
+        self._habits = habits or Habits(tables, Planner(tables, base, knowledge))
+        self._moments = knowledge.moments
+        self._analogues = Analogues(tables, knowledge.moments, Metric(base.side, base.side), FUTURES)
+        local = tables.sizes[CUT] - 1
+        self._stay = make_space(tables, cuts=np.array([local]))
+        self._send = make_space(tables, cuts=np.arange(local)) if local else None
+
+    def reset(self, n: int) -> None:
+        """Forget what the planner remembers."""
+        self._planner.reset(n)
+
+    def act(self, observations: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Indices int64 [N, parts] for observations float32 [N, OBSERVATION_SIZE]."""
+        chosen = self._planner.act(observations)
+        if self.settings.horizon == 0 or self._send is None:
+            return chosen
+        open_ = np.flatnonzero(~self._planner.unusual)
+        if len(open_) == 0:
+            return chosen
+        seen = observations[open_]
+        candidates = self._candidates(seen, chosen[open_], *self._planner.believed(open_))
+        at_ms = self._moments.at_ms[self._analogues.find(seen)]
+        futures = futures_of(self._tables, seen)
+        costs = roll(self._tables, futures, at_ms, candidates, self._habits, self.settings.horizon)
+        costs[:, 1:] += self.settings.margin
+        chosen[open_] = candidates[np.arange(len(open_)), costs.argmin(axis=1)]
+        self._planner.took(chosen)
+        return chosen
+
+    def _candidates(
+        self,
+        observations: NDArray[np.float32],
+        first: NDArray[np.int64],
+        worlds: NDArray[np.float32],
+        weights: NDArray[np.float64],
+    ) -> NDArray[np.int64]:
+        """Joint actions [N, 4, parts]: the planner's, local, sent, and sent for the worse third."""
+        assert self._send is not None
+        classes = self._planner.classes
+        share = self._planner.settings.queue_share
+        found = [first]
+        sizes = worlds.shape[1] // weights.shape[1]
+        order = np.argsort(worlds[:, sizes // 2 :: sizes, RATE], axis=1)
+        rank = np.take_along_axis(
+            np.cumsum(np.take_along_axis(weights, order, 1), 1), np.argsort(order, 1), 1
+        )
+        bad = np.where(rank - weights < 1.0 / 3.0, weights, 0.0)
+        bad /= bad.sum(axis=1, keepdims=True)
+        for space, likely in ((self._stay, weights), (self._send, weights), (self._send, bad)):
+            actions = first.copy()
+            actions[:, CUT] = space.cuts[-1]
+            states = states_of(self._tables, observations)
+            search(self._tables, space, states, worlds, actions, share, likely, classes)
+            found.append(actions)
+        return np.stack(found, axis=1)
+
+
+def tune(tables: CostTables, base: PlannerSettings, knowledge: Knowledge) -> MpcSettings:
+    """The horizon and margin that cost least on training episodes."""
+    habits = Habits(tables, Planner(tables, base, knowledge))
+
+    def cost(settings: MpcSettings) -> float:
+        return training_cost(MpcPlanner(tables, settings, base, knowledge, habits), tables)
+
+    best = min((MpcSettings(horizon) for horizon in GRID["horizon"]), key=cost)
+    if best.horizon == 0:
+        return best
+    return min((dataclasses.replace(best, margin=margin) for margin in GRID["margin"]), key=cost)
+
+
+def make(tables: CostTables) -> MpcPlanner:
+    """The policy for a compiled scenario, with settings tuned on its training episodes."""
+    key = tables_digest(tables)
+    stored, knowledge = recall(_KIND, key), Knowledge(tables)
+    base = planner.settings_for(tables, knowledge)
+    if stored is None or set(stored) != set(GRID) or any(stored[k] not in GRID[k] for k in GRID):
+        settings = tune(tables, base, knowledge)
+        remember(_KIND, key, dataclasses.asdict(settings))
+    else:
+        settings = MpcSettings(**stored)
+    return MpcPlanner(tables, settings, base, knowledge)
