@@ -15,7 +15,8 @@ nothing has to be explored and no action's gradient is sampled.
   observed next): the value carries queues, clocks, heat, and what sending teaches about the uplink.
 * Half of each batch is drawn by the policy's own regret when the request was served, the other half evenly,
   and weighted so that the mean is that of even draws: what a policy rarely gets wrong costs most.
-* V learns the policy's mean Q (Huber loss); a slowly following copy is used in Q.
+* V learns the policy's mean Q (Huber loss). A slowly following copy of it is used in Q, computed once,
+  when the request is served.
 
 What a device needs to decide is the actor alone: one small network and the list of its joint actions.
 """
@@ -69,7 +70,7 @@ class HindsightLearner:
         trained = [*self.actor.parameters(), *self.value.parameters()]
         self._optimiser = torch.optim.Adam(trained, betas=(0.9, 0.99), fused=True)
         steps = max(config.buffer_size // config.n_envs, 1)
-        self._ring = _Ring(steps * config.n_envs, features, env.history.length, count)
+        self._ring = _Ring(steps * config.n_envs, features, count)
         self._seen: NDArray[np.float32] | None = None
         self._steps = 0
         self._curves: dict[str, float] = {}
@@ -93,15 +94,12 @@ class HindsightLearner:
 
     def _collect(self, seen: NDArray[np.float32]) -> None:
         """What every action would lead to goes into the ring; then one step of every environment."""
-        imagined = self._env.imagine(self._actions)
-        costs = -compress(imagined.rewards, self.config.cost_knee).reshape(len(seen), -1)
-        after = imagined.observations.reshape(*costs.shape, -1)
-        goes_on = (imagined.ends != _TERMINATED).reshape(costs.shape)
         with torch.no_grad():
+            q = self._q(seen)
             scores = self.actor(torch.from_numpy(seen))
             chosen, policy = _drawn(scores).numpy(), scores.softmax(dim=1).numpy()
-        regret = (policy * (costs - costs.min(axis=1, keepdims=True))).sum(axis=1)
-        self._ring.add(seen, costs, after, goes_on, regret + _LEAST_REGRET)
+        regret = (policy * (q - q.min(axis=1, keepdims=True))).sum(axis=1)
+        self._ring.add(seen, q, regret + _LEAST_REGRET)
         anything = self._rng.random(len(seen)) < self.config.epsilon
         chosen[anything] = self._rng.integers(len(self._actions), size=int(anything.sum()))
         self._env.step_async(self._env.view.from_indices(self._actions[chosen]))
@@ -109,12 +107,21 @@ class HindsightLearner:
         self.num_timesteps += len(seen)
         self._steps += 1
 
+    def _q(self, seen: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Q float32 [N, A] of every action at the requests at hand, whose stacked observations are `seen`."""
+        imagined = self._env.imagine(self._actions)
+        costs = -compress(imagined.rewards, self.config.cost_knee).reshape(len(seen), -1)
+        after = imagined.observations
+        if self._env.history.length > 1:
+            after = History.seen_after(after, np.repeat(seen, costs.shape[1], axis=0))
+        following = self.target(torch.from_numpy(after)).numpy().reshape(costs.shape)
+        goes_on = (imagined.ends != _TERMINATED).reshape(costs.shape)
+        q: NDArray[np.float32] = costs + np.float32(self.config.gamma) * following * goes_on
+        return q
+
     def _update(self) -> None:
         """One step of actor and value on requests drawn from the ring."""
-        seen, costs, after, goes_on, weight = self._ring.sample(self._rng, self.config.batch_size)
-        with torch.no_grad():
-            following = self.target(after).view_as(costs)
-        q = costs + self.config.gamma * following * goes_on
+        seen, q, weight = self._ring.sample(self._rng, self.config.batch_size)
         log_policy = self.actor(seen).log_softmax(dim=1)
         policy = log_policy.exp()
         regret = (weight * (policy * (q - q.amin(dim=1, keepdim=True))).sum(dim=1)).mean()
@@ -176,59 +183,41 @@ class HindsightLearner:
 
 
 class _Ring:
-    """What was seen at the last requests and what each of A actions would have led to.
+    """What was seen at the last n requests, and what each of A actions was worth.
 
-    seen float32 [n, history * features]; costs float32 [n, A]; after float32 [n, A, features], the newest
-    observation only; goes_on bool [n, A]; regret float32 [n], above 0.
+    seen float32 [n, history * features]; q float32 [n, A]; regret float32 [n], above 0.
     """
 
-    def __init__(self, capacity: int, stacked: int, history: int, actions: int) -> None:
+    def __init__(self, capacity: int, stacked: int, actions: int) -> None:
         self.seen = np.zeros((capacity, stacked), dtype=np.float32)
-        self.costs = np.zeros((capacity, actions), dtype=np.float32)
-        self.after = np.zeros((capacity, actions, stacked // history), dtype=np.float32)
-        self.goes_on = np.zeros((capacity, actions), dtype=np.bool_)
+        self.q = np.zeros((capacity, actions), dtype=np.float32)
         self.regret = np.zeros(capacity, dtype=np.float32)
         self.next, self.filled = 0, 0
 
-    def add(self, *rows: NDArray[Any]) -> None:
-        """Store rows of all five arrays in the place of the oldest; as many each time."""
-        places = slice(self.next, self.next + len(rows[0]))
-        for array, new in zip(self._all(), rows, strict=True):
-            array[places] = new
-        self.next = places.stop % len(self.costs)
+    def add(self, seen: NDArray[np.float32], q: NDArray[np.float32], regret: NDArray[np.float32]) -> None:
+        """Store rows in the place of the oldest; as many each time."""
+        places = slice(self.next, self.next + len(seen))
+        self.seen[places], self.q[places], self.regret[places] = seen, q, regret
+        self.next = places.stop % len(self.seen)
         self.filled = max(self.filled, places.stop)
 
-    def sample(self, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """`size` requests, half of them drawn by regret: seen [B, F], costs [B, A], stacks after [B * A, F],
-        goes_on [B, A], and weights [B] under which means are those of even draws.
+    def sample(self, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor, Tensor]:
+        """`size` requests, half of them drawn by regret: seen [B, F], q [B, A], and weights [B] under which
+        means are those of even draws.
         """
         regret = self.regret[: self.filled]
         sums = np.cumsum(regret, dtype=np.float64)
         picked = rng.integers(self.filled, size=size)
         drawn = np.searchsorted(sums, rng.random(size // 2) * sums[-1])
         picked[: size // 2] = np.minimum(drawn, self.filled - 1)
-        seen, costs, after, goes_on, _ = (array[picked] for array in self._all())
         weight = 2.0 / (1.0 + regret[picked] * (self.filled / sums[-1]))
-        count = costs.shape[1]
-        if seen.shape[1] == after.shape[2]:
-            stacks = after.reshape(size * count, -1)
-        else:
-            stacks = History.seen_after(after.reshape(size * count, -1), np.repeat(seen, count, axis=0))
-        return (
-            torch.from_numpy(seen),
-            torch.from_numpy(costs),
-            torch.from_numpy(stacks),
-            torch.from_numpy(goes_on),
-            torch.from_numpy(weight.astype(np.float32)),
-        )
-
-    def _all(self) -> tuple[NDArray[Any], ...]:
-        return self.seen, self.costs, self.after, self.goes_on, self.regret
+        columns = (self.seen[picked], self.q[picked], weight.astype(np.float32))
+        seen, q, weights = (torch.from_numpy(column) for column in columns)
+        return seen, q, weights
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The filled part."""
-        names = ("seen", "costs", "after", "goes_on", "regret")
-        return {f"ring.{name}": array[: self.filled] for name, array in zip(names, self._all(), strict=True)}
+        return {f"ring.{name}": getattr(self, name)[: self.filled] for name in ("seen", "q", "regret")}
 
     def counters(self) -> dict[str, int]:
         """Where the next row goes and how many there are."""

@@ -63,8 +63,8 @@ def test_useful_actions_hold_what_is_best_and_no_more_than_asked_for(tables: Cos
 def test_it_learns_what_is_best_where_nothing_beats_staying_as_out_of_the_box(tables: CostTables) -> None:
     config = small.agent("hindsight", n_envs=32, batch_size=256, buffer_size=4096)
     learner = build_learner(config, tables, seed=0)
-    for done in range(12):
-        learner.progress_remaining = 1.0 - done / 12
+    for done in range(24):
+        learner.progress_remaining = 1.0 - done / 24
         learner.advance()
     view = training_env(learner).view
     simulator = Simulator(tables, 32, bank_seed=5)
