@@ -152,7 +152,8 @@ class Contest:
                 stored = self.stored(place)
                 if not stored:
                     self.run(place)
-                tell(Event(number, self.cell(place), time.perf_counter() - begun, stored))
+                seconds = time.perf_counter() - begun
+                tell(Event(number, self.cell(place), seconds, stored, key=self.key(place)))
             except Exception as problem:  # one bad cell must not take the others down
                 tell(Event(number, self.cell(place), error=in_one_line(problem)))
 

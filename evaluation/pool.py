@@ -21,7 +21,7 @@ class Event(NamedTuple):
     """One part of a job that ended: `error` is None where all went well.
 
     `part` is what the job calls it, None where the job as a whole failed; `stored` tells that it was there
-    already.
+    already, `key` where its result lies.
     """
 
     job: int
@@ -29,6 +29,7 @@ class Event(NamedTuple):
     seconds: float = 0.0
     stored: bool = False
     error: str | None = None
+    key: str | None = None
 
 
 Tell = Callable[[Event], None]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from dvfo_env.scenario import Scenario, load_scenario
 from dvfo_env.tables import compile_scenario
 from dvfo_evaluation.arena import BOUND, OWN, Arena, Stretch, summarise
-from dvfo_evaluation.cell_store import Outcome
+from dvfo_evaluation.cell_store import Outcome, load_outcome
 from dvfo_evaluation.contest import CellName, Contest, Place
 from dvfo_evaluation.contestants import Origin
 from dvfo_evaluation.pool import Event, work_off
@@ -33,7 +33,7 @@ class Failure(NamedTuple):
 
 @dataclass
 class Standing:
-    """How far a suite has come: cells done of all, how many of them were stored, and what failed."""
+    """How far a suite has come: cells done of all, how many were stored, what failed, where results lie."""
 
     total: int
     processes: int
@@ -41,6 +41,7 @@ class Standing:
     done: int = 0
     stored: int = 0
     failures: list[Failure] = field(default_factory=list)
+    keys: dict[CellName, str] = field(default_factory=dict)
     latest: str = ""
     _spent: list[float] = field(default_factory=list)
 
@@ -54,6 +55,8 @@ class Standing:
             if event.part is not None and event.part == contest.training_cell:
                 self.done += len([c for c in contest.cells if self.expected_s.pop(c, None) is not None])
         else:
+            if event.key is not None:
+                self.keys[event.part] = event.key
             self.stored += event.stored
             if not event.stored and event.part != contest.training_cell:
                 self._spent.append(event.seconds)
@@ -127,17 +130,17 @@ def run_suite(suite: Suite, runs: Path, processes: int, progress: Callable[[Stan
         progress(state)
 
     work_off(planned, processes, ONE_THREAD, heard)
-    return SuiteResult(suite, gather(suite, planned), tuple(state.failures))
+    return SuiteResult(suite, gather(suite, planned, state.keys), tuple(state.failures))
 
 
-def gather(suite: Suite, planned: list[Contest]) -> dict[tuple[str, str], Arena]:
-    """The tables of all scenarios and variants whose references and bound are stored."""
+def gather(suite: Suite, planned: list[Contest], keys: dict[CellName, str]) -> dict[tuple[str, str], Arena]:
+    """The tables of all scenarios and variants whose references and bound are among the results `keys`."""
     found: dict[tuple[str, str], dict[str, tuple[Contest, Outcome]]] = {}
     for contest in planned:
         for place in contest.places:
-            outcome = contest.outcome(place)
+            cell = contest.cell(place)
+            outcome = load_outcome(keys[cell]) if cell in keys else None
             if outcome is not None:
-                cell = contest.cell(place)
                 label = cell.contestant if cell.seed is None else f"{cell.contestant} seed {cell.seed}"
                 found.setdefault((cell.scenario, cell.variant), {})[label] = (contest, outcome)
     needed = {BOUND, "performance", "best-fixed"}

@@ -46,7 +46,7 @@ _KIND = "planner"
 
 #: Settings that are tried, in this order; the first of each is where the search begins.
 GRID: dict[str, tuple[Any, ...]] = {
-    "queue_share": (1.0, 0.0, 2.0),
+    "queue_share": (1.0, 0.0, 2.0, 4.0),
     "side": (0.3, 0.1, 0.6),
     "nearest": (96, 32),
     "source": ("analogues", "quantiles", "last"),

@@ -9,7 +9,7 @@ What differs: a Gaussian process of optuna (`GPSampler`, log expected improvemen
 constraint) over the whole joint action, cut, mapping and compression included; no batches, since requests
 come one by one; what is minimised is the scenario's cost, in which energy counts, and the constraint is that
 at most `MISSED` of the requests are late or dropped. An evaluation is a run of training episodes; there are
-`EVALUATIONS`. Like the paper's, the result is one fixed configuration.
+`EVALUATIONS`, the highest clocks first. Like the paper's, the result is one fixed configuration.
 """
 
 from __future__ import annotations
@@ -31,31 +31,36 @@ def search(actions: FixedActions) -> None:
     """Evaluate `EVALUATIONS` joint actions, those that the sampler asks for twice included."""
     import optuna  # slow to import
 
-    missed = "missed"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        warnings.simplefilter("ignore", FutureWarning)  # optuna 5 has another way, 4 only this one
-        sampler = optuna.samplers.GPSampler(
-            seed=0,
-            n_startup_trials=_STARTUP,
-            deterministic_objective=True,
-            constraints_func=lambda trial: (trial.user_attrs[missed] - MISSED,),
-        )
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        study = optuna.create_study(sampler=sampler)
-        study.enqueue_trial({f"part {i}": n - 1 for i, n in enumerate(actions.free_sizes.tolist())})
-        for _ in range(min(EVALUATIONS, int(np.prod(actions.free_sizes)))):
-            trial = study.ask()
-            places = [
-                trial.suggest_int(f"part {i}", 0, n - 1) for i, n in enumerate(actions.free_sizes.tolist())
-            ]
-            measured = actions.measure(np.array(places))
-            trial.set_user_attr(missed, measured.missed)
-            study.tell(trial, measured.cost)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            warnings.simplefilter("ignore", FutureWarning)  # optuna 5 has another way, 4 only this one
+            warnings.filterwarnings("ignore", category=RuntimeWarning, module="optuna")  # 0/0, meant by it
+            _optimise(actions)
     finally:
         optuna.logging.set_verbosity(verbosity)
+
+
+def _optimise(actions: FixedActions) -> None:
+    import optuna
+
+    missed = "missed"
+    sampler = optuna.samplers.GPSampler(
+        seed=0,
+        n_startup_trials=_STARTUP,
+        deterministic_objective=True,
+        constraints_func=lambda trial: (trial.user_attrs[missed] - MISSED,),
+    )
+    study = optuna.create_study(sampler=sampler)
+    study.enqueue_trial({f"part {i}": n - 1 for i, n in enumerate(actions.free_sizes.tolist())})
+    for _ in range(min(EVALUATIONS, int(np.prod(actions.free_sizes)))):
+        trial = study.ask()
+        places = [trial.suggest_int(f"part {i}", 0, n - 1) for i, n in enumerate(actions.free_sizes.tolist())]
+        measured = actions.measure(np.array(places))
+        trial.set_user_attr(missed, measured.missed)
+        study.tell(trial, measured.cost)
 
 
 def make(tables: CostTables) -> ConstantPolicy:

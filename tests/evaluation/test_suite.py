@@ -127,7 +127,7 @@ def test_a_failing_cell_is_named_and_leaves_the_others_alone(
     assert [failure.cell for failure in state.failures] == ["toy / own / neurosurgeon-style"]
     assert state.failures[0].reason.startswith("ZeroDivisionError: no rate (")
     assert state.done == state.total == 4
-    arena = gather(load_suite(path), planned)["toy", "own"]
+    arena = gather(load_suite(path), planned, state.keys)["toy", "own"]
     assert set(arena.contestants) == {"performance", "best-fixed"}
 
 
