@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from dvfo_env.errors import ResultsError
 from dvfo_evaluation.arena import Arena, evaluate_scenario, verdict
 from dvfo_evaluation.measures import difference
 from dvfo_evaluation.replay import validate
-from dvfo_evaluation.report import render
 from dvfo_evaluation.results import read_results
 from dvfo_evaluation.scenarios import survey
 from dvfo_evaluation.statistics import Bootstrap
@@ -70,13 +68,6 @@ def test_rows_are_sorted_by_cost_and_references_score_zero(arena: Arena) -> None
     assert by_agent["bound"]["score"] == pytest.approx((1.0, 1.0, 1.0))
 
 
-def test_the_report_begins_with_the_answer(results: Path) -> None:
-    page = (results / "report.html").read_text(encoding="utf-8")
-    headline = re.search(r"<h1>(.*?)</h1>", page)
-    assert headline is not None
-    assert "costs least" in headline.group(1)
-
-
 def test_the_first_line_says_so_when_no_learned_policy_beats_the_planner(arena: Arena) -> None:
     import dataclasses
 
@@ -89,36 +80,6 @@ def test_the_first_line_says_so_when_no_learned_policy_beats_the_planner(arena: 
     episodes = {**arena.episodes, "ppo run": worse}
     taught = dataclasses.replace(arena, rows=rows, episodes=episodes, against_planner=gain)
     assert verdict(taught).startswith("No learned policy beats the planner")
-    assert "<h1>No learned policy beats the planner" in render([taught])
-
-
-class _References(HTMLParser):
-    """Collects whatever a page would fetch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        for name, value in attrs:
-            if name in ("src", "href", "xlink:href", "data", "poster", "srcset") and not (
-                value or ""
-            ).startswith("#"):
-                self.found.append(f"{tag} {name}={value}")
-        if tag in ("script", "link", "iframe", "object", "embed", "base"):
-            self.found.append(tag)
-
-
-def test_the_report_is_one_file_that_fetches_nothing(arena: Arena) -> None:
-    page = render([arena])
-    parser = _References()
-    parser.feed(page)
-    assert parser.found == []
-    assert "http" not in page
-    assert "@import" not in page
-    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
-    assert page.count("<svg") == 4
-    assert "planner" in page
 
 
 def test_a_results_file_replays(results: Path) -> None:

@@ -1,0 +1,157 @@
+"""The answer in words: which policy to use here, what it saves, where learning falls short, and what the
+figures rest on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dvfo_env.evidence import assumed, assumed_line
+from dvfo_env.tables import CostTables
+from dvfo_evaluation.arena import Arena
+from dvfo_evaluation.measures import Row, difference
+from dvfo_evaluation.statistics import Bootstrap, Interval
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A headline and sentences for one scenario."""
+
+    headline: str
+    savings: str
+    against_planner: tuple[str, ...]
+    assumed: str
+
+
+def answer(arena: Arena) -> Answer:
+    """The answer for one scenario."""
+    best = arena.contenders[0]
+    place = f"On {device_name(arena.tables)}, over {arena.tables.uplink.name}"
+    return Answer(
+        headline=f"{place}: use {arena.contestants[best.runs[0]].agent}.",
+        savings=" ".join([_saved(best), _from_bound(arena, best), *_ties(arena, best)]),
+        against_planner=tuple(_against_planner(arena)),
+        assumed=_assumed(arena.tables),
+    )
+
+
+def device_name(tables: CostTables) -> str:
+    """Device and network as people call them, also where a file was given."""
+    scenario = tables.scenario
+    names = [Path(name).stem if "/" in name else name for name in (scenario.device, scenario.workload)]
+    return " with ".join(names)
+
+
+def percent(value: Interval, digits: int = 0) -> str:
+    """A share as percent with its interval."""
+    low, high = 100.0 * value.low, 100.0 * value.high
+    return f"{100.0 * value.mean:.{digits}f} % [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _saved(row: Row) -> str:
+    energy, latency = row.measures["savings"], row.measures["latency_savings"]
+    parts = []
+    for value, what in ((energy, "energy"), (latency, "latency")):
+        if value is not None:
+            turned = Interval(-value.mean, -value.high, -value.low)
+            saves = value.mean >= 0.0
+            verb = "saves" if saves else "takes"
+            much = percent(value if saves else turned)
+            parts.append(f"{verb} {much} {what}" if saves else f"{verb} {much} more {what}")
+    if not parts:
+        return "Neither energy nor latency can be compared with the device out of the box."
+    return f"It {' and '.join(parts)} against the device out of the box."
+
+
+def _from_bound(arena: Arena, row: Row) -> str:
+    """How much more than the bound it costs, paired over episodes (and training seeds)."""
+    runs = np.stack([arena.episodes[label].cost_per_request for label in row.runs])
+    costs = runs if len(runs) > 1 else runs[0]
+    bootstrap = Bootstrap(len(arena.bound), seeds=len(runs))
+    gap = bootstrap.interval(lambda w: w.mean(costs) / w.mean(arena.bound) - 1.0)
+    return f"It costs {percent(gap, 1)} more than the bound that no policy can beat."
+
+
+def _ties(arena: Arena, best: Row) -> list[str]:
+    """Those whose paired interval against the best one contains 0."""
+    ours = [arena.episodes[label] for label in best.runs]
+    ties = []
+    for row in arena.contenders[1:]:
+        theirs = [arena.episodes[label] for label in row.runs]
+        if len(theirs) == 1:
+            paired = Bootstrap(len(arena.bound), seeds=len(ours))
+            tie = difference(ours, theirs[0], paired).low <= 0.0
+        elif len(ours) == 1:
+            paired = Bootstrap(len(arena.bound), seeds=len(theirs))
+            tie = difference(theirs, ours[0], paired).high >= 0.0
+        else:
+            tie = row.cost.low <= best.cost.high
+        if tie:
+            ties.append(row.agent)
+    return [f"On these episodes {_listed(ties)} cannot be told from it."] if ties else []
+
+
+def _against_planner(arena: Arena) -> list[str]:
+    """One sentence for every learned agent, the best first; nothing where none took part."""
+    planner = arena.episodes.get("planner")
+    learned = [row for row in arena.contenders if row.kind == "learned"]
+    if planner is None or not learned:
+        return []
+    sentences, winners = [], 0
+    for row in learned:
+        runs = [arena.episodes[label] for label in row.runs]
+        gain = difference(runs, planner, Bootstrap(len(arena.bound), seeds=len(runs)))
+        what = f"{row.agent} costs {_signed(gain)}"
+        if gain.low > 0.0:
+            winners += 1
+            sentences.append(f"{what} than the planner: it beats it.")
+        elif gain.high < 0.0:
+            sentences.append(f"{what} than the planner: it does not beat it.")
+        else:
+            sentences.append(f"{what} than the planner: too close to call.")
+    if not winners:
+        sentences.insert(0, "No learned policy beats the planner here.")
+    return sentences
+
+
+def _signed(gain: Interval) -> str:
+    """A gain as less, a loss as more; the interval keeps the sign of what is said."""
+    if gain.mean >= 0.0:
+        return percent(gain, 1) + " less"
+    return percent(Interval(-gain.mean, -gain.high, -gain.low), 1) + " more"
+
+
+def _assumed(tables: CostTables) -> str:
+    told = evidence(tables)
+    count, total = len(told["assumed"]), told["total"]
+    if not count:
+        return str(told["in_words"])
+    share = f"{count} of the {total} coefficients behind these figures ({100.0 * count / total:.0f} %)"
+    rest = told["in_words"].split(": ", 1)[-1]
+    return f"{share} {'is' if count == 1 else 'are'} assumed, not measured: {rest}"
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def evidence(tables: CostTables) -> dict[str, Any]:
+    """How many coefficients behind the numbers are measured, fitted and assumed, and which ones are
+    assumed.
+    """
+    counts = Counter(coefficient.evidence for coefficient in tables.coefficients.values())
+    total = max(sum(counts.values()), 1)
+    return {
+        "kinds": [(kind, counts[kind], counts[kind] / total) for kind in ("measured", "fitted", "assumed")],
+        "total": total,
+        "assumed": [
+            (name, f"{c.value:g} {c.unit}", c.note or c.source)
+            for name, c in assumed(tables.coefficients).items()
+        ],
+        "in_words": assumed_line(tables.coefficients),
+    }

@@ -1,0 +1,231 @@
+"""A suite's part of the report: the answer over all scenarios, the overview, statistics over seeds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from dvfo_evaluation.arena import OWN, Arena
+from dvfo_evaluation.report_answer import evidence
+from dvfo_evaluation.report_style import (
+    BLUE,
+    GREY,
+    INK,
+    KIND_COLOURS,
+    SERIES,
+    VERMILION,
+    figure,
+    styled,
+    svg,
+    tip,
+)
+from dvfo_evaluation.suite_scores import Arenas, labels_of
+
+#: Profiles are drawn of this many contestants, the best by mean score, and of the planner.
+_PROFILES = 5
+_LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+_LEAST_SCORE, _BEST_SCORE = -0.5, 1.0  # of the colours in the overview
+
+
+def suite_view(summary: dict[str, Any], arenas: Arenas) -> dict[str, Any]:
+    """What the page says of the suite as a whole.
+
+    Args:
+        summary: as `suite_table.summarise_suite` makes it.
+        arenas: the suite's tables by (scenario, variant).
+    """
+    own = {scenario: arena for (scenario, variant), arena in arenas.items() if variant == OWN}
+    overall = summary["overall"].get(OWN, {})
+    kinds = contestant_kinds(own)
+    return {
+        "title": summary["suite"]["title"],
+        "description": summary["suite"]["description"],
+        "answer": suite_answer(summary, own, kinds),
+        "scores": _score_table(own, overall, kinds),
+        "overall": [(agent, kinds.get(agent, "baseline"), told) for agent, told in overall.items()],
+        "against_planner": summary["against_planner"].get(OWN, []),
+        "variants": _variants(summary),
+        "decisions": summary["decisions"] if len(summary["decisions"]) > 1 else None,
+        "dvfo": summary["dvfo"],
+        "failures": summary["failures"],
+        "charts": {
+            "iqm": _interval_chart(
+                overall, kinds, "interquartile_mean", "score: 0 the best fixed action, 1 the bound"
+            ),
+            "improvement": _interval_chart(
+                overall, kinds, "better_than_planner", "probability of scoring higher than the planner", 0.5
+            ),
+            "profiles": _profile_chart(summary["profiles"].get(OWN), overall, kinds),
+        }
+        if overall
+        else {},
+    }
+
+
+def contestant_kinds(own: dict[str, Arena]) -> dict[str, str]:
+    """baseline, learned or yardstick, by contestant."""
+    return {
+        origin.agent: "yardstick" if origin.yardstick else origin.kind
+        for arena in own.values()
+        for origin in arena.contestants.values()
+    }
+
+
+def suite_answer(summary: dict[str, Any], own: dict[str, Arena], kinds: dict[str, str]) -> list[str]:
+    """The answer over all scenarios, the headline first."""
+    overall = summary["overall"].get(OWN, {})
+    ranked = [agent for agent in overall if kinds.get(agent) in ("baseline", "learned")]
+    if not ranked or not own:
+        return ["Nothing could be compared: the references of no scenario are complete."]
+    best = ranked[0]
+    told = overall[best]
+    wins = Counter(_contestant(arena, arena.contenders[0].runs[0]) for arena in own.values())
+    firsts = ", ".join(f"{agent} on {count}" for agent, count in wins.most_common())
+    where = f"Over these {len(own)} scenarios" if len(own) > 1 else "On this scenario"
+    lines = [f"{where}: use {best}."]
+    score = told["mean_score"]
+    lines.append(
+        f"Its mean score is {score['mean']:.2f} [{score['low']:.2f}, {score['high']:.2f}] (0: the best fixed "
+        f"action, 1: the bound). {_savings(own, best)} Cheapest of what a device can run: {firsts}."
+    )
+    lines += [_against(told) for told in summary["against_planner"].get(OWN, [])]
+    assumed = [len(evidence(a.tables)["assumed"]) / evidence(a.tables)["total"] for a in own.values()]
+    lines.append(
+        f"Of the coefficients behind a scenario's figures {100.0 * min(assumed):.0f} to "
+        f"{100.0 * max(assumed):.0f} % are assumed, not measured (mean {100.0 * np.mean(assumed):.0f} %); "
+        "each scenario below names its own."
+    )
+    return lines
+
+
+def _contestant(arena: Arena, label: str) -> str:
+    return arena.contestants[label].agent
+
+
+def _savings(own: dict[str, Arena], agent: str) -> str:
+    """Mean, least and most saved against the device out of the box, over scenarios."""
+    parts = []
+    for name, what in (("savings", "energy"), ("latency_savings", "latency")):
+        found = []
+        for arena in own.values():
+            runs = set(labels_of(arena).get(agent, ()))
+            row = next((row for row in arena.contenders if runs and set(row.runs) == runs), None)
+            if row is not None and (value := row.measures[name]) is not None:
+                found.append(100.0 * value.mean)
+        if found:
+            parts.append(f"{np.mean(found):.0f} % {what} ({min(found):.0f} to {max(found):.0f})")
+    if not parts:
+        return ""
+    return f"Against the device out of the box it saves {' and '.join(parts)} on average over scenarios."
+
+
+def _against(told: dict[str, Any]) -> str:
+    agent, won, lost, of = told["agent"], told["won"], told["lost"], told["of"]
+    worst = -100.0 * told["worst_gain"]
+    how = f"at worst it costs {worst:.1f} % more" if worst > 0.0 else f"at worst it costs {-worst:.1f} % less"
+    if won == 0:
+        return f"{agent} beats the planner on none of {of} scenarios and is worse on {lost}; {how}."
+    return f"{agent} beats the planner on {won} of {of} scenarios and is worse on {lost}; {how}."
+
+
+def _score_table(
+    own: dict[str, Arena], overall: dict[str, dict[str, Any]], kinds: dict[str, str]
+) -> dict[str, Any]:
+    """Scores by contestant (rows, best first) and scenario, with the colours of the cells."""
+    rows = []
+    for agent in overall:
+        cells: list[tuple[str, str, str] | None] = []
+        for arena in own.values():
+            labels = labels_of(arena).get(agent)
+            if not labels:
+                cells.append(None)
+                continue
+            fixed = arena.episodes["best-fixed"].cost_per_request
+            costs = np.mean([arena.episodes[label].cost_per_request for label in labels], axis=0)
+            gain = float((fixed - arena.bound).mean())
+            score = float((fixed - costs).mean()) / gain if gain > 0.0 else 0.0
+            cells.append((f"{score:.2f}" if score > -10.0 else "< -10", *_colour(score)))
+        rows.append((agent, kinds.get(agent, "baseline"), cells))
+    return {"scenarios": list(own), "rows": rows}
+
+
+def _colour(score: float) -> tuple[str, str]:
+    """Background and ink of a score: white at the worst, dark blue at the bound."""
+    share = (min(max(score, _LEAST_SCORE), _BEST_SCORE) - _LEAST_SCORE) / (_BEST_SCORE - _LEAST_SCORE)
+    low, high = (255, 255, 255), (0, 76, 128)
+    mixed = [round(a + (b - a) * share**1.5) for a, b in zip(low, high, strict=True)]
+    return "#{:02x}{:02x}{:02x}".format(*mixed), "#ffffff" if share**1.5 > 0.55 else INK
+
+
+def _variants(summary: dict[str, Any]) -> dict[str, Any] | None:
+    """Mean scores of every contestant in every variant, and what it keeps."""
+    names = list(summary["overall"])
+    if len(names) < 2:
+        return None
+    agents = list(summary["overall"][names[0]])
+    rows = [(agent, [summary["overall"][name].get(agent) for name in names]) for agent in agents]
+    return {"names": ["as they are" if name == OWN else name for name in names], "rows": rows}
+
+
+def _interval_chart(
+    overall: dict[str, dict[str, Any]], kinds: dict[str, str], figure_name: str, label: str,
+    even: float | None = None,
+) -> str:  # fmt: skip
+    """Dots with intervals, a contestant a line, best first; `even` draws a line where nobody is better."""
+    told = {agent: row[figure_name] for agent, row in overall.items() if row[figure_name] is not None}
+    if not told:
+        return ""
+    ranked = sorted(told.items(), key=lambda item: item[1]["mean"])
+    with styled(figure_name):
+        drawn, (axes,) = figure(0.9 + 0.25 * len(ranked))
+        left = min(-0.25, min(max(value["low"], -1.0) for _, value in ranked)) if even is None else 0.0
+        for at, (agent, value) in enumerate(ranked):
+            colour = KIND_COLOURS[kinds.get(agent, "baseline")]
+            axes.plot([value["low"], value["high"]], [at, at], color=colour, linewidth=2.4)
+            if value["mean"] >= left:
+                axes.plot(
+                    value["mean"], at, "o", color=colour, markersize=6, gid=tip(f"{agent}: {_told(value)}")
+                )
+            else:
+                axes.text(left, at, f"◂ {value['mean']:.1f}", va="center", fontsize=9)
+        axes.set_xlim(left, 1.02)
+        axes.set_ylim(-0.6, len(ranked) - 0.4)
+        axes.set_yticks(range(len(ranked)), [agent for agent, _ in ranked])
+        axes.tick_params(axis="y", colors=INK)
+        for where in (0.0,) if even is None else (even,):
+            axes.axvline(where, color=INK, linewidth=0.9, linestyle=":")
+        axes.set_xlabel(label)
+        words = ", ".join(f"{agent} {_told(value)}" for agent, value in reversed(ranked))
+        return svg(drawn, f"{label}: {words}")
+
+
+def _told(value: dict[str, float]) -> str:
+    return f"{value['mean']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
+
+
+def _profile_chart(
+    profiles: dict[str, Any] | None, overall: dict[str, dict[str, Any]], kinds: dict[str, str]
+) -> str:
+    """Share of runs and scenarios with a score above each threshold."""
+    if not profiles:
+        return ""
+    shown = [agent for agent in overall if kinds.get(agent) != "yardstick"][:_PROFILES]
+    shown += [agent for agent in ("planner",) if agent in overall and agent not in shown]
+    colours = iter(colour for colour in SERIES if colour not in (BLUE, VERMILION, GREY))
+    thresholds = np.array(profiles["thresholds"])
+    with styled("profiles"):
+        drawn, (axes,) = figure(3.4)
+        first = next((agent for agent in shown if kinds.get(agent) == "learned"), None)
+        for agent, line in zip(shown, _LINES, strict=False):
+            told = profiles["contestants"][agent]
+            colour = VERMILION if agent == first else BLUE if agent == "planner" else next(colours, GREY)
+            axes.fill_between(thresholds, told["low"], told["high"], color=colour, alpha=0.15, linewidth=0)
+            axes.plot(thresholds, told["share"], color=colour, linewidth=1.8, linestyle=line, label=agent)
+        axes.set_xlim(thresholds[0], thresholds[-1])
+        axes.set_ylim(0.0, 1.02)
+        axes.set_xlabel("score")
+        axes.set_ylabel("share of runs and scenarios above it")
+        drawn.legend(loc="outside upper left", ncols=3)
+        return svg(drawn, f"Performance profiles of {', '.join(shown)}")
