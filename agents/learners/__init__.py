@@ -22,6 +22,9 @@ from dvfo_env.tables import CostTables
 
 __all__ = ["Learner", "Memory", "build_learner", "training_env"]
 
+#: First episode seed of training: beyond those of searches, tuning, validation and held-out episodes.
+TRAINING_SEEDS = 1_000_000_000
+
 
 def build_learner(config: AgentConfig, tables: CostTables, seed: int) -> Learner:
     """A fresh learner with its environments; seeds python, numpy and torch, and sets torch's threads.
@@ -29,11 +32,11 @@ def build_learner(config: AgentConfig, tables: CostTables, seed: int) -> Learner
     Args:
         config: the agent's configuration.
         tables: the compiled scenario.
-        seed: environment i begins with episode seed `1_000_000 * seed + i`.
+        seed: environment i begins with episode seed `TRAINING_SEEDS + 1_000_000 * seed + i`.
     """
     torch.set_num_threads(config.torch_threads)
     set_random_seed(seed)
-    first_episode = 1_000_000 * seed
+    first_episode = TRAINING_SEEDS + 1_000_000 * seed
     env = TrainingEnv(
         tables,
         config.n_envs,
