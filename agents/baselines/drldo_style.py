@@ -1,10 +1,8 @@
 """DRLDO-style: a deep Q-network picks the clocks, and whether the whole input is sent or nothing.
 
-The method that DVFO (Zhang et al., IEEE TMC 2024) compares with as DRLDO: Panda, Lin and Zhou,
-"Energy-Efficient Computation Offloading With DVFS Using Deep Reinforcement Learning for Time-Critical IoT
-Applications in Edge Computing" (IEEE Internet of Things Journal, 2023). Clocks and offloading are learned
-together, and offloading is binary: a task is sent whole or not at all. Only this idea is taken over: the
-paper itself was not at hand, and no code of it is public.
+DRLDO (deep reinforcement learning for DVFS and offloading) learns clocks and offloading together, and
+offloading is binary: a task is sent whole or not at all. Only this idea is taken over: no text or code of it
+was at hand, so nothing else here is claimed to be its authors'.
 
 What is ours: a double DQN with two small hidden layers (`dvfo_agents.planning.tiny_dqn`) on the whole
 observation, trained on training episodes on the scenario's own cost. Its actions: local or sent, times a
