@@ -53,6 +53,10 @@ class Simulator:
         n: number of devices.
         bank_seed: which bank of uplink, RTT and server-load samples episodes live in.
         autoreset: begin the next episode in the same step in which one ends.
+
+    Attributes:
+        states: STATE [n], one record per device.
+        imagined: the devices of the last `imagine`, after what was imagined; None before the first.
     """
 
     def __init__(
@@ -72,7 +76,7 @@ class Simulator:
             outcomes=np.zeros((n, len(OUTCOME)), dtype=np.float32),
             final_observations=np.zeros((n, OBSERVATION_SIZE), dtype=np.float32),
         )
-        self._imagined: Simulator | None = None
+        self.imagined: Simulator | None = None
         self.reset(np.arange(n))
 
     def reset(self, seeds: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -126,10 +130,10 @@ class Simulator:
             ActionError: an index is out of range.
         """
         count = len(actions)
-        if self._imagined is None or self._imagined.n != self.n * count:
-            self._imagined = Simulator(self.tables, self.n * count, bank_seed=self.bank_seed, autoreset=False)
-        self._imagined.states[:] = np.repeat(self.states, count)
-        return self._imagined.step(np.tile(actions, (self.n, 1)))
+        if self.imagined is None or self.imagined.n != self.n * count:
+            self.imagined = Simulator(self.tables, self.n * count, bank_seed=self.bank_seed, autoreset=False)
+        self.imagined.states[:] = np.repeat(self.states, count)
+        return self.imagined.step(np.tile(actions, (self.n, 1)))
 
 
 def reward_vectors(tables: CostTables, outcomes: NDArray[np.float32]) -> NDArray[np.float32]:

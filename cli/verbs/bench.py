@@ -1,9 +1,11 @@
-"""Measure speed on this machine: of the environment (beside CartPole), exact searches, training, codec.
+"""Measure on this machine: speed of the environment (beside CartPole), of exact searches, training and the
+codec; and what information is worth.
 
 Examples:
     dvfo bench env         steps a second, batched and scalar, and the time to the first step
     dvfo bench oracle      milliseconds a decision of the clairvoyant, of the bound; best fixed action
     dvfo bench train       steps a second, share of the environment and peak memory of a short training run
+    dvfo bench information what knowing more about the uplink would be worth to the best learner
     dvfo bench codec       MB of float32 features encoded and decoded a second, one core, by setting
 """
 
@@ -17,13 +19,16 @@ from dvfo_cli.output import print_json, print_note, print_table
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `dvfo bench`."""
-    parser.add_argument("what", choices=("env", "oracle", "train", "codec"), help="which speed")
+    parser.add_argument("what", choices=("env", "oracle", "train", "information", "codec"), help="what")
     parser.add_argument("--scenario", default="default", help="shipped name or .yaml file; default: default")
     parser.add_argument(
         "--run", metavar="DIR", help="for env: also with the decisions of this trained policy"
     )
     parser.add_argument("--agent", choices=("ppo", "sac"), default="ppo", help="for train; default: ppo")
     parser.add_argument("--minutes", type=float, default=0.5, help="for train: how long; default: 0.5")
+    parser.add_argument(
+        "--steps", type=int, default=1_000_000, help="for information: of each training; default: 1000000"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -52,6 +57,10 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
         from dvfo_benchmarks.oracle import bench_oracle
 
         return bench_oracle(arguments.scenario)
+    if arguments.what == "information":
+        from dvfo_benchmarks.information import bench_information
+
+        return bench_information(arguments.scenario, steps=arguments.steps)
     if arguments.what == "codec":
         from dvfo_benchmarks.codec import bench_codec
 

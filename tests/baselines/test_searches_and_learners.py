@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def test_weights_survive_as_lists_and_nonsense_is_refused() -> None:
 
 
 @pytest.mark.parametrize("module", [cma_es, polythrottle_style])
-def test_a_black_box_search_finds_the_best_of_few_actions(module: object, tmp_path: Path) -> None:
+def test_a_black_box_search_finds_the_best_of_few_actions(module: ModuleType, tmp_path: Path) -> None:
     few = {
         "mappings": ["gpu"],
         "compression": ["level-1"],
