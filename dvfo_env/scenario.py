@@ -136,7 +136,8 @@ class Scenario(Record):
 
     `server_load`: `shared` with others, as the server's load process says, or `none`: nobody else uses it.
     `accuracy`: the table of accuracy, bytes and encoding times, or `assumed` for one derived from other
-    networks (labelled so); `compression_levels`: how many of its Pareto-optimal settings each cut offers.
+    networks (labelled so); `compression_levels`: how many of its Pareto-optimal settings each cut offers;
+    `most_points_lost`: settings that lose more accuracy than this on average are not offered (None: all are).
 
     `offload_timeout_ms`: an answer that is not back this long after sending began never counts; the request
     then
@@ -157,6 +158,7 @@ class Scenario(Record):
     server_load: Literal["shared", "none"] = "shared"
     accuracy: str
     compression_levels: Annotated[int, Field(ge=1, le=64)] = 8
+    most_points_lost: Annotated[float, Field(ge=0.0, le=100.0)] | None = None
     action: ActionAxes = ActionAxes()
     requests: Requests
     objective: Objective = Objective()

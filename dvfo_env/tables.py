@@ -174,7 +174,11 @@ def compile_scenario(scenario: Scenario) -> CostTables:
     uplink = load_uplink(scenario.uplink)
     accuracy = assumed_table(card) if scenario.accuracy == ASSUMED else load_accuracy_table(scenario.accuracy)
     levels = compression_levels(
-        accuracy, card, scenario.compression_levels, scenario.requests.difficulty == "known"
+        accuracy,
+        card,
+        scenario.compression_levels,
+        scenario.requests.difficulty == "known",
+        most_points_lost=scenario.most_points_lost,
     )
     level_names = tuple(f"level-{z + 1}" for z in range(levels.bytes.shape[1]))
     choices = action_choices(scenario, device, [*levels.cuts, card.cuts[-1].name], level_names)

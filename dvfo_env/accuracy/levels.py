@@ -34,12 +34,18 @@ class Levels(NamedTuple):
 
 
 def compression_levels(
-    table: AccuracyTable, card: WorkloadCard, most: int, by_difficulty: bool = False, task: str = "classify"
+    table: AccuracyTable,
+    card: WorkloadCard,
+    most: int,
+    by_difficulty: bool = False,
+    task: str = "classify",
+    most_points_lost: float | None = None,
 ) -> Levels:
     """The Pareto-optimal settings of every cut in (mean bytes, points lost), at most `most` of them.
 
     Only the network's last exit (0) and `task` count. Settings that lose more than `HOPELESS_POINTS` are left
-    out unless a cut has no other. Without `by_difficulty` there is one class with the average.
+    out unless a cut has no other; with `most_points_lost` those that lose more on average are left out, and
+    so is a cut that has no other. Without `by_difficulty` there is one class with the average.
 
     Raises:
         ConfigError: the table is of another network, or has no setting at any cut of the card.
@@ -48,11 +54,14 @@ def compression_levels(
         raise ConfigError(f"accuracy table {table.name!r} is of {table.workload!r}, not of {card.name!r}")
     of_cut: dict[str, list[Row]] = {}
     for row in table.all_rows():
-        if row.exit == 0 and row.task == task:
+        if row.exit == 0 and row.task == task and _allowed(row, table.charges, most_points_lost):
             of_cut.setdefault(row.cut, []).append(row)
     cuts = tuple(cut.name for cut in card.cuts[:-1] if cut.name in of_cut)
     if not cuts:
-        raise ConfigError(f"accuracy table {table.name!r} has no {task!r} setting at a cut of {card.name!r}")
+        limit = "" if most_points_lost is None else f" that loses at most {most_points_lost:g} points"
+        raise ConfigError(
+            f"accuracy table {table.name!r} has no {task!r} setting at a cut of {card.name!r}{limit}"
+        )
     chosen = [_thinned(_worth_offering(of_cut[cut], table.charges), table.charges, most) for cut in cuts]
     longest = max(len(rows) for rows in chosen)
     rows = tuple((*found, *(found[-1:] * (longest - len(found)))) for found in chosen)
@@ -71,6 +80,10 @@ def compression_levels(
         lost_points=np.array(lost),
         shares=np.array(shares),
     )
+
+
+def _allowed(row: Row, charges: str, most_points_lost: float | None) -> bool:
+    return most_points_lost is None or charged_points(row, charges) <= most_points_lost
 
 
 def _by_class(table: AccuracyTable, row: Row) -> tuple[float, ...]:

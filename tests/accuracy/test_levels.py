@@ -45,6 +45,15 @@ def test_levels_are_the_settings_nobody_beats_most_bytes_first() -> None:
     assert levels.lost_points[0, :, 0].tolist() == [0.0, 1.0, 5.0]
 
 
+def test_what_loses_more_than_allowed_is_not_offered_and_neither_is_a_cut_with_nothing_else() -> None:
+    table = table_of({"image": [(50.0, 3.0)], "features.3": [(9.0, 0.0), (5.0, 1.0), (2.0, 1.1)]})
+    levels = compression_levels(table, CARD, 8, most_points_lost=1.0)
+    assert levels.cuts == ("features.3",)
+    assert levels.bytes.tolist() == [[9.0, 5.0]]
+    with pytest.raises(ConfigError, match=r"loses at most 0\.5 points"):
+        compression_levels(table_of({"image": [(50.0, 3.0)]}), CARD, 8, most_points_lost=0.5)
+
+
 def test_a_cut_with_fewer_settings_repeats_its_last_one() -> None:
     levels = compression_levels(
         table_of({"features.3": [(9.0, 0.0), (4.0, 1.0)], "image": [(50.0, 0.0)]}), CARD, 8
