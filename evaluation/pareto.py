@@ -138,7 +138,7 @@ def preference_fronts(
     each and are kept on disk.
     """
     low, high = tables.scenario.objective.eta_range
-    eta = np.linspace(low, high, preferences)
+    eta = np.linspace(low, high, preferences).round(4)
     short = tuple(SeedBlock(b.bank_seed, b.episode_seeds[:EPISODES_PER_BANK]) for b in blocks)
     box = run_policy(baseline("performance", training).policy, at_preference(tables, low), short)
     answered = box.answered.sum()

@@ -22,6 +22,8 @@ _TEMPLATE = Path(__file__).parent / "report.html.j2"
 #: Held-out episodes that behaviour is looked at on.
 _WATCHED = 16
 
+_NOTHING: dict[str, Any] = {"maps": [], "everywhere": [], "asked": [], "timeline": None, "fronts": None}
+
 Progress = Callable[[str], None]
 
 
@@ -126,9 +128,9 @@ def _behaviour(arena: Arena, shown: str, brief: bool) -> dict[str, Any]:
         policies = {label: _policy(arena, label) for label in dict.fromkeys((shown, "planner"))
                     if label in arena.contestants}  # fmt: skip
     except DvfoError as error:
-        return {"maps": [], "timeline": None, "fronts": None, "not_shown": str(error)}
+        return {**_NOTHING, "not_shown": str(error)}
     if not policies:
-        return {"maps": [], "timeline": None, "fronts": None, "not_shown": f"{shown} cannot be rebuilt"}
+        return {**_NOTHING, "not_shown": f"{shown} cannot be rebuilt"}
     bank_seed, seeds = arena.blocks[0]
     first = next(iter(policies))
     met = record(policies[first], arena.tables, SeedBlock(bank_seed, seeds[:_WATCHED]))
@@ -137,8 +139,11 @@ def _behaviour(arena: Arena, shown: str, brief: bool) -> dict[str, Any]:
     if has_preferences(arena.tables):
         found = preference_fronts(policies, arena.training, arena.tables, arena.blocks)
         fronts = {"chart": fronts_chart(found), "found": found, "reference": REFERENCE, "every": FIXED_EVERY}
+    charts, everywhere = map_charts(arena.tables, maps)
     return {
-        "maps": map_charts(arena.tables, maps),
+        "maps": charts,
+        "everywhere": everywhere,
+        "asked": list(maps),
         "timeline": None if brief else timeline_chart(arena.tables, met),
         "fronts": fronts,
         "not_shown": None,
@@ -199,8 +204,13 @@ def _number(value: Interval | None, digits: int) -> str:
 def _spread(value: Interval | None, digits: int) -> str:
     if value is None or value.low == value.high or abs(value.mean) >= 10.0:
         return ""
-    return f"{value.low:.{digits}f} to {value.high:.{digits}f}"
+    low, high = f"{value.low:.{digits}f}", f"{value.high:.{digits}f}"
+    return "" if low == high else f"{low} to {high}"
 
 
 def _percent(value: Interval | None, digits: int = 0) -> str:
-    return "–" if value is None else f"{100.0 * value.mean:.{digits}f} %"
+    if value is None:
+        return "–"
+    if value.mean < -10.0:
+        return "< −1000 %"
+    return f"{100.0 * value.mean:.{digits}f} %"

@@ -17,6 +17,8 @@ from dvfo_evaluation.arena import Arena
 from dvfo_evaluation.measures import Row, difference
 from dvfo_evaluation.statistics import Bootstrap, Interval
 
+_UNBROKEN = "\N{NON-BREAKING HYPHEN}"  # so that names stay whole in a headline
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -31,9 +33,9 @@ class Answer:
 def answer(arena: Arena) -> Answer:
     """The answer for one scenario."""
     best = arena.contenders[0]
-    place = f"On {device_name(arena.tables)}, over {arena.tables.uplink.name}"
+    place = f"On {device_name(arena.tables)}, over {arena.tables.uplink.name}".replace("-", _UNBROKEN)
     return Answer(
-        headline=f"{place}: use {arena.contestants[best.runs[0]].agent}.",
+        headline=f"{place}: use {called(arena.contestants[best.runs[0]].agent)}.",
         savings=" ".join([_saved(best), _from_bound(arena, best), *_ties(arena, best)]),
         against_planner=tuple(_against_planner(arena)),
         assumed=_assumed(arena.tables),
@@ -47,6 +49,11 @@ def device_name(tables: CostTables) -> str:
     return " with ".join(names)
 
 
+def called(agent: str) -> str:
+    """An agent's name in a sentence."""
+    return f"the {agent}" if agent.endswith("planner") else agent
+
+
 def percent(value: Interval, digits: int = 0) -> str:
     """A share as percent with its interval."""
     low, high = 100.0 * value.low, 100.0 * value.high
@@ -55,14 +62,15 @@ def percent(value: Interval, digits: int = 0) -> str:
 
 def _saved(row: Row) -> str:
     energy, latency = row.measures["savings"], row.measures["latency_savings"]
-    parts = []
+    parts: list[str] = []
     for value, what in ((energy, "energy"), (latency, "latency")):
-        if value is not None:
-            turned = Interval(-value.mean, -value.high, -value.low)
-            saves = value.mean >= 0.0
-            verb = "saves" if saves else "takes"
-            much = percent(value if saves else turned)
-            parts.append(f"{verb} {much} {what}" if saves else f"{verb} {much} more {what}")
+        if value is None:
+            continue
+        if value.mean >= 0.0:
+            verb = "" if parts and parts[0].startswith("saves") else "saves "
+            parts.append(f"{verb}{percent(value)} {what}")
+        else:
+            parts.append(f"takes {percent(Interval(-value.mean, -value.high, -value.low))} more {what}")
     if not parts:
         return "Neither energy nor latency can be compared with the device out of the box."
     return f"It {' and '.join(parts)} against the device out of the box."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_env.tables import ACTION_PARTS, CPU, CUT, GPU, MEM, CostTables
+from dvfo_env.tables import ACTION_PARTS, CPU, CUT, GPU, MAPPING, MEM, CostTables
 from dvfo_evaluation.behaviour import DecisionMap, Record
 from dvfo_evaluation.report_style import (
     BLUE,
@@ -27,14 +27,25 @@ if TYPE_CHECKING:
 
 _REQUESTS = 160  # on a time line
 _CLOCKS = ((CPU, "CPU", BLUE), (GPU, "GPU", VERMILION), (MEM, "memory", PURPLE))
-_PARTS = {CUT: "cut", CPU: "CPU clock", GPU: "GPU clock"}
+_PARTS = {CUT: "cut", MAPPING: "mapping", CPU: "CPU clock", GPU: "GPU clock"}
 _MOST_NAMES = 8  # in a legend
 _LOCAL, _LOCAL_COLOUR = "all on the device", "#d9d9d9"
 
 
-def map_charts(tables: CostTables, maps: dict[str, DecisionMap]) -> list[tuple[str, str]]:
-    """(what, chart) of the cut and of each clock there is to choose, policies side by side."""
-    return [(what, _map_chart(tables, part, maps)) for part, what in _PARTS.items() if tables.sizes[part] > 1]
+def map_charts(
+    tables: CostTables, maps: dict[str, DecisionMap]
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """(what, chart) of the cut and of each clock there is to choose, policies side by side; and, where all
+    of them choose the same everywhere, (what, choice) in the place of a chart.
+    """
+    charts, everywhere = [], []
+    for part, what in _PARTS.items():
+        used = np.unique(np.concatenate([shown.actions[..., part].ravel() for shown in maps.values()]))
+        if tables.sizes[part] > 1 and len(used) > 1:
+            charts.append((what, _map_chart(tables, part, maps)))
+        elif tables.sizes[part] > 1:
+            everywhere.append((what, choice_name(tables, part, int(used[0]))))
+    return charts, everywhere
 
 
 def _map_chart(tables: CostTables, part: int, maps: dict[str, DecisionMap]) -> str:
@@ -44,12 +55,14 @@ def _map_chart(tables: CostTables, part: int, maps: dict[str, DecisionMap]) -> s
     names = [choice_name(tables, part, int(index)) for index in used]
     colours = _colours(names)
     with styled(f"map-{part}"):
-        drawn, axes = figure(2.9, 1, columns=len(maps), sharey=True)
+        heats = any(len(shown.temperature_c) > 1 for shown in maps.values())
+        drawn, axes = figure(2.9 if heats else 1.5, 1, columns=len(maps), sharey=True)
         for axis, (name, shown) in zip(axes, maps.items(), strict=True):
             _draw_map(axis, shown, np.searchsorted(used, shown.actions[..., part]), colours)
             axis.set_title(name)
             axis.set_xlabel("bandwidth seen, Mbit/s")
-        axes[0].set_ylabel("temperature, °C")
+        if heats:
+            axes[0].set_ylabel("temperature, °C")
         every = -(-len(used) // _MOST_NAMES)
         keys = [Patch(color=c, label=n) for c, n in zip(colours[::every], names[::every], strict=True)]
         longest = max(len(name) for name in names)
@@ -63,7 +76,8 @@ def choice_name(tables: CostTables, part: int, index: int) -> str:
     if part == CUT:
         local = tables.sizes[CUT] - 1
         return _LOCAL if index == local else f"cut at {tables.choices['cut'][index]}"
-    return f"{float(tables.choices[ACTION_PARTS[part]][index]):g} MHz"
+    value = tables.choices[ACTION_PARTS[part]][index]
+    return str(value) if part == MAPPING else f"{float(value):g} MHz"
 
 
 def _colours(names: list[str]) -> list[str]:
@@ -78,7 +92,7 @@ def _colours(names: list[str]) -> list[str]:
 
 
 def _draw_map(axis: Axes, shown: DecisionMap, classes: NDArray[np.int64], colours: list[str]) -> None:
-    """One rectangle for every stretch of bandwidths with the same choice, and as little as that."""
+    """One rectangle for every stretch of bandwidths with the same choice; rows overlap: no seams."""
     rates, heat = np.log2(shown.rate_mbps), shown.temperature_c
     step = rates[1] - rates[0]
     height = heat[1] - heat[0] if len(heat) > 1 else 1.0
@@ -87,7 +101,7 @@ def _draw_map(axis: Axes, shown: DecisionMap, classes: NDArray[np.int64], colour
         widths = np.diff(np.append(starts, len(row))) * step
         spans = list(zip(rates[starts] - 0.5 * step, widths, strict=True))
         axis.broken_barh(
-            spans, (temperature - 0.5 * height, height), facecolors=[colours[row[i]] for i in starts],
+            spans, (temperature - 0.5 * height, 1.1 * height), facecolors=[colours[row[i]] for i in starts],
             antialiased=False, linewidth=0,
         )  # fmt: skip
     axis.set_xlim(rates[0] - 0.5 * step, rates[-1] + 0.5 * step)
@@ -109,7 +123,8 @@ def _bandwidth_axis(axis: object, log2_values: NDArray[np.float64]) -> None:
     low, high = int(np.floor(log2_values.min())), int(np.ceil(log2_values.max()))
     ticks = [t for t in range(high, low - 1, -max(-(-(high - low) // 4), 1))]
     inside = [t for t in ticks if log2_values.min() - 0.2 <= t <= log2_values.max() + 0.2] or ticks
-    axis.set_ticks(inside, [f"{2.0**tick:.3g}" for tick in inside])  # type: ignore[attr-defined]
+    names = [f"{2.0**tick:.0f}" if tick >= 0 else f"{2.0**tick:.2g}" for tick in inside]
+    axis.set_ticks(inside, names)  # type: ignore[attr-defined]
 
 
 def timeline_chart(tables: CostTables, met: Record) -> tuple[str, str]:
@@ -213,8 +228,15 @@ def _clock_panel(axis: Axes, tables: CostTables, met: _Episode) -> None:
                 met.seconds, share, where="post", linewidth=1.2, linestyle=style, color=colour, label=label
             )
     axis.set_ylim(0.0, 108.0)
-    axis.set_title("clocks in force, % of the highest")
-    axis.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.0, columnspacing=0.8)
+    axis.set_title("clocks, % of highest")
+    axis.legend(
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        ncols=3,
+        borderaxespad=0.0,
+        columnspacing=0.8,
+        handlelength=1.4,
+    )
 
 
 def _temperature_panel(axis: Axes, tables: CostTables, met: _Episode) -> None:

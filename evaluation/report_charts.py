@@ -35,7 +35,11 @@ if TYPE_CHECKING:
 _OFF_SCALE = 2.0
 #: Named in the chart of energy and latency besides those on the front; the others have tooltips.
 _NAMED = ("performance", "best-fixed", "planner", "clairvoyant")
-_TWO_LINES = 30  # letters of a note
+_NAME_ALL = 9  # so few are all named
+_LINE = 60  # letters of a note
+_LETTER = 0.0175  # width of a letter, as a share of the chart's
+#: How far above or below its point a name may stand, as shares of the chart's height, nearest first.
+_STEPS = tuple(0.03 * k * sign for k in range(20) for sign in ((1, -1) if k else (1,)))
 
 
 def cost_chart(arena: Arena) -> str:
@@ -55,7 +59,14 @@ def cost_chart(arena: Arena) -> str:
             runs = [single[label] for label in row.runs if label in single]
             axes.plot(runs, [at] * len(runs), "o", color=PAPER, markeredgecolor=INK, markersize=4.5, zorder=4)
             end = max(cost.high, *runs, cost.mean)
-            axes.text(end, at, f"  {cost.mean:.3f}", va="center", fontsize=9)
+            axes.annotate(
+                f"{cost.mean:.3f}",
+                (end, at),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=9,
+            )
         axes.set_yticks(range(len(rows)), [row.agent for row in reversed(rows)])
         axes.tick_params(axis="y", colors=INK)
         axes.grid(axis="y", visible=False)
@@ -80,10 +91,10 @@ def _drawn(arena: Arena) -> tuple[list[Row], list[Row]]:
 
 def _off_scale(rows: list[Row]) -> str:
     """The note on agents that are not drawn, in lines that fit."""
-    lines, line = [], "off the scale:" if rows else ""
+    lines, line = [], "off the scale, cost:" if rows else ""
     for row in rows:
         word = f" {row.agent} {row.cost.mean:.1f}{',' if row is not rows[-1] else ''}"
-        if len(line) + len(word) > 2 * _TWO_LINES:
+        if len(line) + len(word) > _LINE:
             lines.append(line)
             line = ""
         line += word
@@ -92,13 +103,16 @@ def _off_scale(rows: list[Row]) -> str:
 
 def trade_chart(arena: Arena) -> str:
     """Energy against latency of every agent, and the front: what no other agent beats in both."""
-    rows = [row for row in _drawn(arena)[0] if row.measures["latency_ms"] and row.measures["energy_mj"]]
+    compared, left_out = _drawn(arena)
+    rows = [row for row in compared if row.measures["latency_ms"] and row.measures["energy_mj"]]
     points = np.array([[_mean(row, "latency_ms"), _mean(row, "energy_mj")] for row in rows])
     on_device = [i for i, row in enumerate(rows) if row.kind != "yardstick"]
     front = [on_device[i] for i in pareto_front(points[on_device])]
     named = [
-        i for i, row in enumerate(rows) if i in front or row.agent in _NAMED or row.kind == "learned"
-    ]  # fmt: skip
+        i
+        for i, row in enumerate(rows)
+        if len(rows) <= _NAME_ALL or i in front or row.agent in _NAMED or row.kind == "learned"
+    ]
     with styled("trade"):
         drawn, (axes,) = figure(3.9)
         axes.step(*points[front].T, where="post", color=GREY, linewidth=1.2, zorder=1)
@@ -121,8 +135,9 @@ def trade_chart(arena: Arena) -> str:
         near = deadline_ms <= 1.4 * points[:, 0].max()
         if near:
             axes.axvline(deadline_ms, color=SOFT, linewidth=0.9, linestyle=":")
-        _label_points(axes, [(float(points[i, 0]), float(points[i, 1]), rows[i].agent) for i in named])
-        axes.set_xlabel("mean latency, ms" + (" (dotted: deadline)" if near else ""))
+        _label_points(axes, _joined([(*map(float, points[i]), rows[i].agent) for i in named]))
+        note = f" (dotted: deadline){_off_scale(left_out)}" if near else _off_scale(left_out)
+        axes.set_xlabel(f"mean latency, ms{note}")
         axes.set_ylabel("mean energy per request, mJ")
         return svg(
             drawn,
@@ -131,30 +146,45 @@ def trade_chart(arena: Arena) -> str:
         )
 
 
+def _joined(points: list[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
+    """Points that lie on each other under one name."""
+    found: list[tuple[float, float, str]] = []
+    for x, y, name in points:
+        at = next((i for i, (u, v, _) in enumerate(found) if np.allclose((x, y), (u, v), rtol=2e-3)), None)
+        if at is None:
+            found.append((x, y, name))
+        else:
+            found[at] = (*found[at][:2], f"{found[at][2]}, {name}")
+    return found
+
+
 def _mean(row: Row, name: str) -> float:
     value = row.measures[name]
     return float("nan") if value is None else value.mean
 
 
 def _label_points(axes: Axes, points: list[tuple[float, float, str]]) -> None:
-    """Name the points; names that would overlap are stacked upwards, with a line to their point."""
-    if not points:
-        return
+    """Name the points, each at the nearest place where its name covers no other name and no point."""
     (x_low, x_high), (y_low, y_high) = axes.get_xlim(), axes.get_ylim()
-    taken: list[tuple[float, float]] = []
-    for x, y, name in sorted(points, key=lambda point: point[1]):
-        u, v = (x - x_low) / (x_high - x_low), (y - y_low) / (y_high - y_low)
-        leftwards = u > 0.6
-        at = v + 0.04
-        while any(abs(at - other_v) < 0.06 and abs(u - other_u) < 0.45 for other_u, other_v in taken):
-            at += 0.02
-        taken.append((u, at))
+    placed = [((x - x_low) / (x_high - x_low), (y - y_low) / (y_high - y_low), name) for x, y, name in points]
+    boxes = [(u - 0.015, v - 0.02, u + 0.015, v + 0.02) for u, v, _ in placed]
+    for (u, v, name), (x, y, _) in sorted(zip(placed, points, strict=True), key=lambda pair: pair[0][1]):
+        width = _LETTER * len(name)
+        for step, side in ((step, side) for step in _STEPS for side in (1, -1)):
+            at, near = v + step, u + side * 0.03
+            box = (min(near, near + side * width), at - 0.028, max(near, near + side * width), at + 0.028)
+            if box[0] > 0.0 and box[2] < 1.02 and not any(_overlap(box, other) for other in boxes):
+                break
+        boxes.append(box)
         axes.annotate(
-            name, (x, y), xytext=(u + (-0.025 if leftwards else 0.025), at), textcoords="axes fraction",
-            ha="right" if leftwards else "left", va="center", fontsize=9, zorder=4,
-            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
-            arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 0.6} if at - v > 0.06 else None,
+            name, (x, y), xytext=(near, at), textcoords="axes fraction", fontsize=9, zorder=4, va="center",
+            ha="left" if side > 0 else "right",
+            arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 0.6} if abs(step) > 0.05 else None,
         )  # fmt: skip
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 _FRONT_COLOURS = {BEST_FIXED: BLUE, "clairvoyant": GREY, "planner": GREEN}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dvfo_evaluation.arena import OWN, Arena
-from dvfo_evaluation.report_answer import evidence
+from dvfo_evaluation.report_answer import called, evidence
 from dvfo_evaluation.report_style import (
     BLUE,
     GREY,
@@ -26,6 +26,7 @@ from dvfo_evaluation.suite_scores import Arenas, labels_of
 #: Profiles are drawn of this many contestants, the best by mean score, and of the planner.
 _PROFILES = 5
 _LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+_LEAST_DRAWN = -0.25  # scores below are told, not drawn
 _LEAST_SCORE, _BEST_SCORE = -0.5, 1.0  # of the colours in the overview
 
 
@@ -84,7 +85,7 @@ def suite_answer(summary: dict[str, Any], own: dict[str, Arena], kinds: dict[str
     wins = Counter(_contestant(arena, arena.contenders[0].runs[0]) for arena in own.values())
     firsts = ", ".join(f"{agent} on {count}" for agent, count in wins.most_common())
     where = f"Over these {len(own)} scenarios" if len(own) > 1 else "On this scenario"
-    lines = [f"{where}: use {best}."]
+    lines = [f"{where}: use {called(best)}."]
     score = told["mean_score"]
     lines.append(
         f"Its mean score is {score['mean']:.2f} [{score['low']:.2f}, {score['high']:.2f}] (0: the best fixed "
@@ -105,7 +106,7 @@ def _contestant(arena: Arena, label: str) -> str:
 
 
 def _savings(own: dict[str, Arena], agent: str) -> str:
-    """Mean, least and most saved against the device out of the box, over scenarios."""
+    """Mean, least and most over scenarios: saved against the device out of the box, lost to the bound."""
     parts = []
     for name, what in (("savings", "energy"), ("latency_savings", "latency")):
         found = []
@@ -116,18 +117,29 @@ def _savings(own: dict[str, Arena], agent: str) -> str:
                 found.append(100.0 * value.mean)
         if found:
             parts.append(f"{np.mean(found):.0f} % {what} ({min(found):.0f} to {max(found):.0f})")
+    gaps = [
+        100.0 * (np.mean([arena.episodes[label].cost.sum() for label in labels]) / _bound_total(arena) - 1.0)
+        for arena in own.values()
+        if (labels := labels_of(arena).get(agent))
+    ]
+    bound = f"It costs {np.mean(gaps):.1f} % ({min(gaps):.1f} to {max(gaps):.1f}) more than the bound."
     if not parts:
-        return ""
-    return f"Against the device out of the box it saves {' and '.join(parts)} on average over scenarios."
+        return bound
+    saved = f"Against the device out of the box it saves {' and '.join(parts)} on average over scenarios."
+    return f"{saved} {bound}"
+
+
+def _bound_total(arena: Arena) -> float:
+    requests = next(iter(arena.episodes.values())).requests
+    return float((arena.bound * requests).sum())
 
 
 def _against(told: dict[str, Any]) -> str:
     agent, won, lost, of = told["agent"], told["won"], told["lost"], told["of"]
     worst = -100.0 * told["worst_gain"]
     how = f"at worst it costs {worst:.1f} % more" if worst > 0.0 else f"at worst it costs {-worst:.1f} % less"
-    if won == 0:
-        return f"{agent} beats the planner on none of {of} scenarios and is worse on {lost}; {how}."
-    return f"{agent} beats the planner on {won} of {of} scenarios and is worse on {lost}; {how}."
+    beaten = f"{agent} beats the planner on {won or 'none'} of {of} scenarios"
+    return f"{beaten} and is worse on {lost or 'none'}; {how}."
 
 
 def _score_table(
@@ -180,17 +192,19 @@ def _interval_chart(
     ranked = sorted(told.items(), key=lambda item: item[1]["mean"])
     with styled(figure_name):
         drawn, (axes,) = figure(0.9 + 0.25 * len(ranked))
-        left = min(-0.25, min(max(value["low"], -1.0) for _, value in ranked)) if even is None else 0.0
+        left = _LEAST_DRAWN if even is None else -0.03
         for at, (agent, value) in enumerate(ranked):
             colour = KIND_COLOURS[kinds.get(agent, "baseline")]
-            axes.plot([value["low"], value["high"]], [at, at], color=colour, linewidth=2.4)
+            axes.plot(
+                [max(value["low"], left), max(value["high"], left)], [at, at], color=colour, linewidth=2.4
+            )
             if value["mean"] >= left:
                 axes.plot(
                     value["mean"], at, "o", color=colour, markersize=6, gid=tip(f"{agent}: {_told(value)}")
                 )
             else:
                 axes.text(left, at, f"◂ {value['mean']:.1f}", va="center", fontsize=9)
-        axes.set_xlim(left, 1.02)
+        axes.set_xlim(left, 1.03)
         axes.set_ylim(-0.6, len(ranked) - 0.4)
         axes.set_yticks(range(len(ranked)), [agent for agent, _ in ranked])
         axes.tick_params(axis="y", colors=INK)
@@ -221,11 +235,11 @@ def _profile_chart(
         for agent, line in zip(shown, _LINES, strict=False):
             told = profiles["contestants"][agent]
             colour = VERMILION if agent == first else BLUE if agent == "planner" else next(colours, GREY)
-            axes.fill_between(thresholds, told["low"], told["high"], color=colour, alpha=0.15, linewidth=0)
+            axes.fill_between(thresholds, told["low"], told["high"], color=colour, alpha=0.1, linewidth=0)
             axes.plot(thresholds, told["share"], color=colour, linewidth=1.8, linestyle=line, label=agent)
         axes.set_xlim(thresholds[0], thresholds[-1])
         axes.set_ylim(0.0, 1.02)
         axes.set_xlabel("score")
-        axes.set_ylabel("share of runs and scenarios above it")
+        axes.set_ylabel("share with a higher score")
         drawn.legend(loc="outside upper left", ncols=3)
         return svg(drawn, f"Performance profiles of {', '.join(shown)}")
