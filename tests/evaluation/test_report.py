@@ -17,7 +17,7 @@ from dvfo_agents.registry import make_baseline
 from dvfo_env.errors import ResultsError
 from dvfo_env.observation import index_of, rate_mbps
 from dvfo_env.scenario import load_scenario
-from dvfo_env.tables import CUT, CostTables, compile_scenario
+from dvfo_env.tables import CUT, RATE, CostTables, compile_scenario
 from dvfo_evaluation.arena import OWN, Arena, evaluate_scenario
 from dvfo_evaluation.behaviour import Record, decision_map, record
 from dvfo_evaluation.pareto import BEST_FIXED, Fronts, preference_fronts
@@ -186,6 +186,8 @@ def test_a_suite_begins_with_the_answer_over_all_scenarios(arena: Arena, tmp_pat
 
 
 def test_a_map_asks_at_the_bandwidths_and_temperatures_met(tables: CostTables) -> None:
+    usual = float(np.median(tables.bank(1)[:, RATE]))
+
     class Rule:
         name = "sends when fast"
 
@@ -193,14 +195,15 @@ def test_a_map_asks_at_the_bandwidths_and_temperatures_met(tables: CostTables) -
 
         def act(self, observations: np.ndarray) -> np.ndarray:
             actions = np.repeat(tables.out_of_the_box[None], len(observations), axis=0)
-            actions[rate_mbps(observations[:, index_of("rate_last")]) > 8.0, CUT] = 0
+            actions[rate_mbps(observations[:, index_of("rate_last")]) > usual, CUT] = 0
             return actions
 
     met = record(Rule(), tables, SeedBlock(1, np.arange(4) + 2_000_000))
     shown = decision_map(Rule(), tables, met)
     assert (np.diff(shown.rate_mbps) > 0.0).all()
     sent = shown.actions[..., CUT] == 0
-    assert (sent == (shown.rate_mbps > 8.0)).all()
+    assert (sent == (shown.rate_mbps > usual)).all()
+    assert 0 < sent.sum() < sent.size
     charts, everywhere = map_charts(tables, {"rule": shown})
     assert [what for what, _ in charts] == ["cut"]
     assert "all on the device" in charts[0][1]
