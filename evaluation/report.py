@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from dvfo_agents.policy import Policy
@@ -94,7 +96,7 @@ def _section(arena: Arena, brief: bool, progress: Progress) -> dict[str, Any]:
         "answer": answer(arena),
         "facts": _facts(arena, arena.contenders[0]),
         "evidence": evidence(arena.tables),
-        "rows": arena.rows,
+        "rows": [_with_decision_time(row, arena.rows) for row in arena.rows],
         "headroom": arena.headroom,
         "trained_on": arena.training.uplink.name if arena.swapped_uplink else None,
         "shown": shown,
@@ -109,6 +111,14 @@ def _section(arena: Arena, brief: bool, progress: Progress) -> dict[str, Any]:
         "curves": _curves(arena),
         **behaviour,
     }
+
+
+def _with_decision_time(row: Row, rows: list[Row]) -> Row:
+    """The row of several runs with the median of their decision times."""
+    times = [one.decision_us for one in rows if one.agent in row.runs and one.decision_us is not None]
+    if row.decision_us is not None or not times:
+        return row
+    return replace(row, decision_us=median(times))
 
 
 def shown_run(arena: Arena) -> str:

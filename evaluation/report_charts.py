@@ -179,6 +179,7 @@ def _label_points(axes: Axes, points: list[tuple[float, float, str]]) -> None:
         axes.annotate(
             name, (x, y), xytext=(near, at), textcoords="axes fraction", fontsize=9, zorder=4, va="center",
             ha="left" if side > 0 else "right",
+            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.4, "alpha": 0.75},
             arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 0.6} if abs(step) > 0.05 else None,
         )  # fmt: skip
 

@@ -92,13 +92,19 @@ def suite_answer(summary: dict[str, Any], own: dict[str, Arena], kinds: dict[str
         f"action, 1: the bound). {_savings(own, best)} Cheapest of what a device can run: {firsts}."
     )
     lines += [_against(told) for told in summary["against_planner"].get(OWN, [])]
-    assumed = [len(evidence(a.tables)["assumed"]) / evidence(a.tables)["total"] for a in own.values()]
-    lines.append(
-        f"Of the coefficients behind a scenario's figures {100.0 * min(assumed):.0f} to "
-        f"{100.0 * max(assumed):.0f} % are assumed, not measured (mean {100.0 * np.mean(assumed):.0f} %); "
-        "each scenario below names its own."
-    )
+    lines.append(_assumed(own))
     return lines
+
+
+def _assumed(own: dict[str, Arena]) -> str:
+    told = [evidence(arena.tables) for arena in own.values()]
+    shares = [100.0 * len(one["assumed"]) / one["total"] for one in told]
+    if not any(shares):
+        return "Every coefficient that these scenarios can reach is measured or fitted to measurements."
+    return (
+        f"Of the coefficients behind a scenario's figures {min(shares):.0f} to {max(shares):.0f} % are "
+        f"assumed, not measured (mean {np.mean(shares):.0f} %); each scenario below names its own."
+    )
 
 
 def _contestant(arena: Arena, label: str) -> str:

@@ -259,7 +259,7 @@ def events() -> Callable[..., None]:
     def write(folder: Path, points: list[tuple[int, float, float, float]]) -> None:
         writer = EventFileWriter(str(folder))
         for step, speed, cost, wall_time in points:
-            values = {"time/steps_per_s": speed, "reward/episode_cost_per_request": cost}
+            values = {"time/steps_per_s": speed, "reward/mean": -cost}
             summary = Summary(value=[Summary.Value(tag=k, simple_value=v) for k, v in values.items()])
             writer.add_event(Event(step=step, wall_time=wall_time, summary=summary))
         writer.close()
