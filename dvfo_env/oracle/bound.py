@@ -1,10 +1,12 @@
 """The bound: for every request a cost that no policy can go below, whatever it knows and whatever it does.
 
 For request i the bound minimises over the joint action, over how long the request waits before it is served,
-and over what clocks happened to be in force before. It knows the future of the uplink, meets no queue unless
-waiting helps, no thermal cap, and pays for no clock change. So it bounds every feasible policy, and the sum
-over an episode's arrivals bounds the return. Why each relaxation is one:
+and over what clocks happened to be in force before. It knows the future of the uplink, meets no queue but
+what nobody can avoid, no thermal cap, and pays for no clock change. So it bounds every feasible policy, and
+the sum over an episode's arrivals bounds the return. Why each relaxation is one:
 
+* The queue. A request begins no sooner than the one before it can possibly be over: on the fastest path there
+  is, begun as soon as possible (`soonest_done_ms`). So waits that no policy can avoid are charged.
 * Waiting. A policy may only reach a start later than the arrival. The search therefore lets the transmission
   begin at any time x after the earliest possible one; the cost of sending from x is piecewise linear in x
   between the points where x, or the end of the transfer, crosses a sample of the uplink, and all of these are
@@ -37,6 +39,8 @@ from dvfo_env.serving import drop_cost, transfer, wrapped
 from dvfo_env.simulator import TRAINING_BANK_SEED, stream_of_seed
 from dvfo_env.state import STATE
 from dvfo_env.tables import LOAD, LOST, RATE, RTT, CostTables
+
+_LATENCY_SLACK_MS = 1e-2  # outcome rows are float32
 
 
 @inline_kernel()  # type: ignore[untyped-decorator]
@@ -89,13 +93,52 @@ def send_floor(
     return best, end_ms
 
 
+@inline_kernel()  # type: ignore[untyped-decorator]
+def unavoidable_decision_ms(s: Any, p: Any) -> float:
+    """How long the request of state `s` waits for its decision at least."""
+    return p.decision_ms if p.decision_mode == BLOCKING or s.request == 0 else 0.0
+
+
+@kernel()  # type: ignore[untyped-decorator]
+def soonest_done_ms(
+    send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, bank: Any, s: Any, begin_ms: float, fastest_ms: Any,
+    fastest_rest_ms: Any,
+) -> float:  # fmt: skip
+    """Wall time before which nobody is done with the request of state `s` who begins it from `begin_ms` on.
+
+    A transfer that begins later never ends sooner, so it is enough to look at the soonest one of every (cut,
+    level). `fastest_ms` [U, K] are latencies of heads, `fastest_rest_ms` [K] of what follows them on the
+    first mapping, each at the clocks that are best for it.
+    """
+    last = fastest_ms.shape[1] - 1
+    arrived = wrapped(s.offset + int(s.arrival_ms / p.bank_step_ms), bank.shape[0])
+    limit_ms = p.queue_limit_ms + p.slowest_ms + p.offload_timeout_ms
+    soonest = np.inf
+    for u in range(fastest_ms.shape[0]):
+        soonest = min(soonest, begin_ms + fastest_ms[u, last])
+    for cut in range(last):
+        head_ms = np.inf
+        for u in range(fastest_ms.shape[0]):
+            head_ms = min(head_ms, fastest_ms[u, cut])
+        soonest = min(soonest, begin_ms + head_ms + p.offload_timeout_ms + max(fastest_rest_ms[cut], 0.0))
+        for z in range(send.shape[1]):
+            away_ms = bank[arrived, RTT] + tail_ms[cut] * bank[arrived, LOAD] + send[cut, z, 2] + p.answer_ms
+            sent_from_ms = begin_ms + head_ms + send[cut, z, 1] / cpu_ghz[-1]
+            if sent_from_ms + away_ms >= soonest:
+                continue
+            duration, _ = transfer(bank, s.offset, p.bank_step_ms, sent_from_ms, send[cut, z, 0], limit_ms)
+            soonest = min(soonest, sent_from_ms + duration + away_ms)
+    return float(soonest) - _LATENCY_SLACK_MS
+
+
 @kernel()  # type: ignore[untyped-decorator]
 def request_bound(
     head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p: Any, bank: Any, s: Any,
-    linear_floor: Any, rest_floor: Any, fastest_ms: Any, floors: Any,
+    linear_floor: Any, rest_floor: Any, fastest_ms: Any, floors: Any, queued_ms: float,
 ) -> float:  # fmt: skip
     """Least conceivable cost of the request of state `s`, which has just arrived.
 
+    `queued_ms`: how long it must wait whatever the policy did before.
     `linear_floor`, `fastest_ms` float64 [U, K]: least weighted cost and latency of each head over all clocks;
     `rest_floor` float64 [K]: least weighted cost of what follows each cut when the first mapping runs it.
     """
@@ -107,7 +150,7 @@ def request_bound(
     arrived = wrapped(s.offset + int(arrival_ms / p.bank_step_ms), bank.shape[0])
     # sending may begin late: at worst after the whole queue limit and a decision that nothing runs beside
     latest_ms = p.queue_limit_ms + p.decision_ms
-    decided_ms = p.decision_ms if p.decision_mode == BLOCKING or s.request == 0 else 0.0
+    decided_ms = queued_ms + unavoidable_decision_ms(s, p)
     decided = latency_weight * decided_ms + energy_weight * p.decision_floor_mj
     end_ms = arrival_ms + latest_ms + p.slowest_ms + p.offload_timeout_ms
     rate = best_rate(bank, s.offset, p.bank_step_ms, arrival_ms, end_ms)
@@ -207,7 +250,7 @@ def head_floors(
 def _bound_episodes(
     head: Any, idle: Any, codec: Any, send: Any, tail_ms: Any, cpu_ghz: Any, p_array: Any, bank: Any,
     top: Any, states: Any, streams: NDArray[np.uint64], costs: NDArray[np.float64],
-    linear_floor: Any, rest_floor: Any, fastest_ms: Any, floors: Any,
+    linear_floor: Any, rest_floor: Any, fastest_ms: Any, fastest_rest_ms: Any, floors: Any,
 ) -> None:  # fmt: skip
     p = p_array[0]
     for episode in range(states.shape[0]):
@@ -217,23 +260,24 @@ def _bound_episodes(
         latency_weight = (1.0 - s.eta) * p.latency_weight_per_ms
         if episode == 0 or p.eta_low != p.eta_high:
             head_floors(head, energy_weight, latency_weight, linear_floor, rest_floor)
+        free_ms = 0.0  # nobody's device is free for the request sooner
         for request in range(costs.shape[1]):
             s.now_ms = s.arrival_ms
-            costs[episode, request] = request_bound(
-                head,
-                idle,
-                codec,
-                send,
-                tail_ms,
-                cpu_ghz,
-                p,
-                bank,
-                s,
-                linear_floor,
-                rest_floor,
-                fastest_ms,
-                floors,
-            )
+            begin_ms = max(s.arrival_ms, free_ms)
+            if begin_ms - s.arrival_ms > p.queue_limit_ms:
+                costs[episode, request] = drop_cost(s.eta, p)
+            else:
+                costs[episode, request] = request_bound(
+                    head, idle, codec, send, tail_ms, cpu_ghz, p, bank, s, linear_floor, rest_floor,
+                    fastest_ms, floors, begin_ms - s.arrival_ms,
+                )  # fmt: skip
+                begun_ms = begin_ms + unavoidable_decision_ms(s, p)
+                done_ms = soonest_done_ms(
+                    send, tail_ms, cpu_ghz, p, bank, s, begun_ms, fastest_ms, fastest_rest_ms
+                )
+                # whoever dropped it instead was busy with others for the whole queue limit
+                free_ms = min(done_ms, s.arrival_ms + p.queue_limit_ms)
+                free_ms = max(free_ms, begin_ms)
             next_request(s, p)
 
 
@@ -249,6 +293,8 @@ def bound_costs(
     costs = np.zeros((len(streams), int(tables.params[0]["episode_requests"])))
     top = np.array(tables.sizes, dtype=np.int64) - 1
     fastest_ms = tables.head[..., 0].min(axis=(2, 3, 4)).astype(np.float64)
+    whole_ms = tables.head[0, -1, ..., 0].astype(np.float64)
+    fastest_rest_ms = (whole_ms - tables.head[0, ..., 0]).min(axis=(1, 2, 3))
     linear_floor, rest_floor = np.empty_like(fastest_ms), np.empty(fastest_ms.shape[1])
     floors = np.empty(tables.send.shape[:2])
     _bound_episodes(
@@ -261,6 +307,7 @@ def bound_costs(
         linear_floor,
         rest_floor,
         fastest_ms,
+        fastest_rest_ms,
         floors,
     )
     return costs

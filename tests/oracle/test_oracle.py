@@ -133,6 +133,19 @@ def test_no_policy_goes_below_the_bound(
         assert (episode_costs(tables, act, seeds) >= floor * slack).all()
 
 
+def test_the_bound_charges_waiting_that_nobody_can_avoid(tmp_path: Path) -> None:
+    """Requests that come faster than anything serves them wait for each other, and are dropped in the end."""
+
+    def floor(period_ms: float) -> np.ndarray:
+        requests = {"period_ms": period_ms, "deadline_ms": 60.0, "queue_limit_ms": 400.0}
+        return bound_costs(small_tables(tmp_path, requests=requests), np.arange(2))
+
+    relaxed, hurried = floor(1000.0), floor(1.0)
+    assert (hurried[:, 0] >= relaxed[:, 0] - 1e-9).all()
+    assert (hurried[:, 5] > hurried[:, 1]).all()
+    assert hurried[:, -1] == pytest.approx(hurried[:, -1].max())  # dropped, each at the same price
+
+
 def test_clocks_still_take_time_where_the_input_is_not_a_cut(tmp_path: Path) -> None:
     tables = small_tables(tmp_path, action={"cuts": ["reduction_a", "fc"]})
     simulator = Simulator(tables, 1)
