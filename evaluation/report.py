@@ -16,7 +16,7 @@ from dvfo_evaluation.behaviour import decision_map, record
 from dvfo_evaluation.contestants import baseline, learned
 from dvfo_evaluation.measures import Row
 from dvfo_evaluation.pareto import FIXED_EVERY, REFERENCE, has_preferences, preference_fronts
-from dvfo_evaluation.report_answer import answer, device_name, evidence
+from dvfo_evaluation.report_answer import answer, device_name, energy_counts, evidence
 from dvfo_evaluation.runner import SeedBlock
 from dvfo_evaluation.statistics import Interval
 
@@ -188,7 +188,7 @@ def _facts(arena: Arena, best: Row) -> list[tuple[str, str]]:
     facts = []
     for name, label in (("savings", "energy"), ("latency_savings", "latency")):
         value = m[name]
-        if value is not None:
+        if value is not None and (name != "savings" or energy_counts(arena.tables)):
             less = "less" if value.mean >= 0.0 else "more"
             facts.append((f"{100 * abs(value.mean):.0f} %", f"{less} {label} than out of the box"))
     gain = 1.0 - best.cost.mean / fixed.cost.mean

@@ -36,7 +36,9 @@ def answer(arena: Arena) -> Answer:
     place = f"On {device_name(arena.tables)}, over {arena.tables.uplink.name}".replace("-", _UNBROKEN)
     return Answer(
         headline=f"{place}: use {called(arena.contestants[best.runs[0]].agent)}.",
-        savings=" ".join([_saved(best), _from_bound(arena, best), *_ties(arena, best)]),
+        savings=" ".join(
+            [_saved(best, energy_counts(arena.tables)), _from_bound(arena, best), *_ties(arena, best)]
+        ),
         against_planner=tuple(_against_planner(arena)),
         assumed=_assumed(arena.tables),
     )
@@ -60,8 +62,13 @@ def percent(value: Interval, digits: int = 0) -> str:
     return f"{100.0 * value.mean:.{digits}f} % [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def _saved(row: Row) -> str:
-    energy, latency = row.measures["savings"], row.measures["latency_savings"]
+def energy_counts(tables: CostTables) -> bool:
+    """Whether energy is part of the cost; where it is not, no coefficient of power is among the evidence."""
+    return tables.scenario.objective.eta_range[1] > 0.0 or tables.scenario.battery is not None
+
+
+def _saved(row: Row, with_energy: bool) -> str:
+    energy, latency = row.measures["savings"] if with_energy else None, row.measures["latency_savings"]
     parts: list[str] = []
     for value, what in ((energy, "energy"), (latency, "latency")):
         if value is None:
@@ -72,7 +79,7 @@ def _saved(row: Row) -> str:
         else:
             parts.append(f"takes {percent(Interval(-value.mean, -value.high, -value.low))} more {what}")
     if not parts:
-        return "Neither energy nor latency can be compared with the device out of the box."
+        return "It cannot be compared with the device out of the box."
     return f"It {' and '.join(parts)} against the device out of the box."
 
 
@@ -137,11 +144,25 @@ def _signed(gain: Interval) -> str:
 def _assumed(tables: CostTables) -> str:
     told = evidence(tables)
     count, total = len(told["assumed"]), told["total"]
-    if not count:
-        return str(told["in_words"])
-    share = f"{count} of the {total} coefficients behind these figures ({100.0 * count / total:.0f} %)"
-    rest = told["in_words"].split(": ", 1)[-1]
-    return f"{share} {'is' if count == 1 else 'are'} assumed, not measured: {rest}"
+    line = str(told["in_words"])
+    if count:
+        share = f"{count} of the {total} coefficients behind these figures ({100.0 * count / total:.0f} %)"
+        line = f"{share} {'is' if count == 1 else 'are'} assumed, not measured: {line.split(': ', 1)[-1]}"
+    return line if energy_counts(tables) else f"{line} {_unlisted_power(tables)}"
+
+
+def _unlisted_power(tables: CostTables) -> str:
+    """What energy figures rest on where energy does not count."""
+    power = {
+        name: c
+        for name, c in tables.device.coefficients().items()
+        if name.startswith(("power.", "mappings."))
+    }
+    return (
+        "Energy does not count in this scenario, so the answer leaves it out: the energy figures below rest "
+        f"on {len(power)} coefficients of power, {len(assumed(power))} of them assumed, that are not in this "
+        "count."
+    )
 
 
 def _listed(words: list[str]) -> str:

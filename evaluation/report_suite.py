@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dvfo_evaluation.arena import OWN, Arena
-from dvfo_evaluation.report_answer import called, evidence
+from dvfo_evaluation.report_answer import called, energy_counts, evidence
 from dvfo_evaluation.report_style import (
     BLUE,
     GREY,
@@ -117,12 +117,15 @@ def _savings(own: dict[str, Arena], agent: str) -> str:
     for name, what in (("savings", "energy"), ("latency_savings", "latency")):
         found = []
         for arena in own.values():
+            if name == "savings" and not energy_counts(arena.tables):
+                continue
             runs = set(labels_of(arena).get(agent, ()))
             row = next((row for row in arena.contenders if runs and set(row.runs) == runs), None)
             if row is not None and (value := row.measures[name]) is not None:
                 found.append(100.0 * value.mean)
         if found:
-            parts.append(f"{np.mean(found):.0f} % {what} ({min(found):.0f} to {max(found):.0f})")
+            where = f", the {len(found)} scenarios where it counts" if len(found) < len(own) else ""
+            parts.append(f"{np.mean(found):.0f} % {what} ({min(found):.0f} to {max(found):.0f}{where})")
     gaps = [
         100.0 * (np.mean([arena.episodes[label].cost.sum() for label in labels]) / _bound_total(arena) - 1.0)
         for arena in own.values()

@@ -116,6 +116,17 @@ def test_the_answer_says_what_is_assumed(arena: Arena) -> None:
     assert re.match(r"(\d+ of the \d+ coefficients|Every number)", answer(arena).assumed)
 
 
+def test_energy_that_does_not_count_is_left_out_of_the_answer(arena: Arena) -> None:
+    objective = arena.tables.scenario.objective.model_copy(update={"eta": 0.0})
+    scenario = arena.tables.scenario.model_copy(update={"objective": objective})
+    said = answer(
+        dataclasses.replace(arena, tables=dataclasses.replace(arena.tables, scenario=scenario))
+    )  # fmt: skip
+    assert "energy" not in said.savings
+    assert "Energy does not count in this scenario" in said.assumed
+    assert " energy" in answer(arena).savings
+
+
 class _References(HTMLParser):
     """Collects whatever a page would fetch, and what its pictures are called."""
 
