@@ -156,7 +156,8 @@ def evaluate_suite(arguments: argparse.Namespace) -> int:
     Raises:
         DvfoError: the suite or something it names cannot be used.
     """
-    from dvfo_evaluation.results import write_results
+    from dvfo_evaluation.report import write_suite_report
+    from dvfo_evaluation.results import REPORT_NAME, write_results
     from dvfo_evaluation.suite import load_suite
     from dvfo_evaluation.suite_plan import print_plan
     from dvfo_evaluation.suite_progress import SuiteProgress
@@ -176,12 +177,13 @@ def evaluate_suite(arguments: argparse.Namespace) -> int:
     summary = summarise_suite(result)
     write_suite(folder, summary)
     rows = write_results(folder, list(result.arenas.values()))
+    write_suite_report(folder / REPORT_NAME, summary, result.arenas)
     if arguments.json:
         print(json.dumps(summary, allow_nan=False))
     else:
         print_suite(summary)
     where = sys.stderr if arguments.json else sys.stdout
-    print(f"Tables: {folder}\nRows:   {rows} (replay them: dvfo validate {rows})", file=where)
+    print(f"Report: {folder / REPORT_NAME}\nRows:   {rows} (replay them: dvfo validate {rows})", file=where)
     for failure in result.failures:
         print(f"failed: {failure.cell}: {failure.reason}", file=sys.stderr)
     return 1 if result.failures else 0

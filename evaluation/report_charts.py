@@ -135,7 +135,9 @@ def trade_chart(arena: Arena) -> str:
         near = deadline_ms <= 1.4 * points[:, 0].max()
         if near:
             axes.axvline(deadline_ms, color=SOFT, linewidth=0.9, linestyle=":")
-        _label_points(axes, _joined([(*map(float, points[i]), rows[i].agent) for i in named]))
+        _label_points(
+            axes, _joined([(float(points[i, 0]), float(points[i, 1]), rows[i].agent) for i in named])
+        )
         note = f" (dotted: deadline){_off_scale(left_out)}" if near else _off_scale(left_out)
         axes.set_xlabel(f"mean latency, ms{note}")
         axes.set_ylabel("mean energy per request, mJ")
