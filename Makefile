@@ -1,7 +1,7 @@
 # Every verb, one line each: `make help`. Only Python 3.11+ and make are assumed; all else goes into .venv.
 
 PYTHON ?= python3
-AGENT ?= ppo
+AGENT ?= hindsight
 SCENARIO ?= default
 SEED ?= 0
 MINUTES ?=

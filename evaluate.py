@@ -1,8 +1,8 @@
 """Judge trained agents and baselines over scenarios and held-out seeds; write the table, the CSV and the
 report.
 
-evaluate.py                                    all baselines on the default scenario
-evaluate.py runs/ppo                           a trained agent and all baselines on the agent's scenario
+evaluate.py                                    baselines on the default scenario
+evaluate.py runs/ppo                           a trained agent and baselines on the agent's scenario
 evaluate.py runs/ppo --uplink drive.csv        the same with a trace file in the place of the uplink
 evaluate.py runs/seed-*                        several training seeds: one more row with intervals over seeds
 evaluate.py --suite quick                      train and judge what a suite lists; goes on where it stopped
@@ -31,7 +31,9 @@ def build_parser() -> argparse.ArgumentParser:
         "runs_to_judge", nargs="*", metavar="RUN_DIR", type=Path, help="run folders of train.py"
     )
     parser.add_argument(
-        "--agents", metavar="NAME,...", help="baselines to compare with (default: all of them)"
+        "--agents",
+        metavar="NAME,...",
+        help="baselines to compare with, or `all`, which takes minutes (default: those ready in seconds)",
     )
     parser.add_argument(
         "--scenario",
@@ -103,6 +105,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     Raises:
         DvfoError: something that was asked for does not exist or does not fit.
     """
+    from dvfo_agents.registry import baseline_names
     from dvfo_env.errors import ConfigError
     from dvfo_evaluation.arena import evaluate_scenario
     from dvfo_evaluation.contestants import check_names
@@ -117,6 +120,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     names = None
     if arguments.agents is not None:
         names = tuple(name.strip() for name in arguments.agents.split(",") if name.strip())
+        names = baseline_names() if names == ("all",) else names
         check_names(names)
     if arguments.uplink is not None and not arguments.uplink.is_file():
         raise ConfigError(f"--uplink: {arguments.uplink}: no such file")

@@ -36,7 +36,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM, description="Train an agent on a scenario; the result is a run folder."
     )
-    parser.add_argument("--agent", metavar="NAME|FILE", help="shipped agent or a .yaml file (default: ppo)")
+    parser.add_argument(
+        "--agent", metavar="NAME|FILE", help="shipped agent or a .yaml file (default: hindsight)"
+    )
     parser.add_argument(
         "--scenario", metavar="NAME|FILE", help="shipped scenario or a .yaml file (default: default)"
     )
@@ -195,7 +197,7 @@ def new_config(arguments: argparse.Namespace) -> RunConfig:
     from dvfo_agents.run_folder import RunConfig
     from dvfo_env.scenario import load_scenario
 
-    agent = load_agent_config(arguments.agent or "ppo")
+    agent = load_agent_config(arguments.agent or "hindsight")
     scenario = load_scenario(arguments.scenario or "default")
     minutes = agent.minutes if arguments.steps is None and arguments.minutes is None else arguments.minutes
     return RunConfig(
@@ -315,7 +317,7 @@ def sentence(result: dict[str, Any]) -> str:
 
 def run_path(arguments: argparse.Namespace) -> Path:
     """Where the run lies: `--out`, or a folder named after scenario, agent and seed."""
-    scenario, agent = Path(arguments.scenario or "default").stem, Path(arguments.agent or "ppo").stem
+    scenario, agent = Path(arguments.scenario or "default").stem, Path(arguments.agent or "hindsight").stem
     out: Path = arguments.out or Path("runs") / f"{scenario}-{agent}-{arguments.seed or 0}"
     return out
 

@@ -31,6 +31,18 @@ _MODULES = {
     "clairvoyant": "clairvoyant",
 }
 
+#: Ready in seconds: what an evaluation takes unless it names others.
+QUICK_BASELINES = (
+    "performance",
+    "best-fixed",
+    "all-server",
+    "compress-input",
+    "neurosurgeon-style",
+    "dads-style",
+    "planner",
+    "clairvoyant",
+)
+
 
 def baseline_names() -> tuple[str, ...]:
     """Names that `make_baseline` knows, in the order tables list them by default."""

@@ -16,7 +16,9 @@ from typing import Any
 from dvfo_benchmarks.timing import machine
 
 
-def bench_train(scenario: str = "default", *, agent: str = "ppo", minutes: float = 0.5) -> dict[str, Any]:
+def bench_train(
+    scenario: str = "default", *, agent: str = "hindsight", minutes: float = 0.5
+) -> dict[str, Any]:
     """Train for `minutes` in a process of its own and report its speed and peak memory.
 
     `steps_per_s` and `env_share` (share of the training time spent in the environment) are those the run

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_agents.registry import baseline_names
+from dvfo_agents.registry import QUICK_BASELINES
 from dvfo_agents.result_cache import tables_digest
 from dvfo_env.scenario import Scenario, load_scenario
 from dvfo_env.tables import CostTables, compile_scenario
@@ -90,7 +90,9 @@ def evaluate_scenario(
     timed: bool = True,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Arena:
-    """Run baselines `names` (default all) and run folders `runs` on `seeds` held-out episodes of a scenario.
+    """Run baselines `names` (default: those ready in seconds) and run folders `runs` on held-out episodes.
+
+    There are `seeds` episodes, the same for everybody.
 
     `uplink` is a trace or model file that stands in the place of the scenario's uplink; policies keep what
     they learned on the scenario's own.
@@ -100,7 +102,7 @@ def evaluate_scenario(
         TraceError: the trace cannot be used.
         CheckpointError: a run folder holds no whole checkpoint.
     """
-    wanted = baseline_names() if names is None else names
+    wanted = QUICK_BASELINES if names is None else names
     training = compile_scenario(load_scenario(scenario))
     tables = training
     if uplink is not None:

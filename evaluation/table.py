@@ -49,7 +49,7 @@ def _notes(arena: Arena) -> list[str]:
         "what adapting can gain at all over the best fixed action.",
         assumed_line(arena.tables.coefficients),
         f"{len(arena.bound)} held-out episodes; brackets are 95 % intervals; "
-        "ms and mJ per request; saved: energy against the governor.",
+        "ms and mJ per request; saved: energy against `performance`.",
     ]
     if arena.swapped_uplink:
         lines.append(

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run", metavar="DIR", help="for env: also with the decisions of this trained policy"
     )
-    parser.add_argument("--agent", choices=("ppo", "sac"), default="ppo", help="for train; default: ppo")
+    parser.add_argument("--agent", default="hindsight", help="for train; default: hindsight")
     parser.add_argument("--minutes", type=float, default=0.5, help="for train: how long; default: 0.5")
     parser.add_argument(
         "--steps", type=int, default=1_000_000, help="for information: of each training; default: 1000000"
