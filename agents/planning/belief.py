@@ -50,7 +50,7 @@ _NEVER = 0.9999999
 
 def silence_ms(observations: NDArray[np.float32]) -> NDArray[np.float64]:
     """Time since the last transfer, ms [N]; infinity before the first."""
-    share = observations[:, _COLUMN["silence"]].astype(np.float64)
+    share = np.maximum(observations[:, _COLUMN["silence"]].astype(np.float64), 0.0)
     never = share > _NEVER
     ratio = share / np.where(never, 1.0, 1.0 - share)
     return np.where(never, np.inf, ratio * SILENCE_MS)

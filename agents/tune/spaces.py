@@ -101,7 +101,7 @@ SPACES: dict[str, Space] = {
     },
     "sac-discrete": {
         **_REPLAY,
-        "ent_coef": Real(0.03, 0.5, log=True),
+        "ent_coef": Real(0.05, 3.0, log=True),
         "final_ent_coef": Real(1e-3, 0.02, log=True),
         "critic_rank": PowerOfTwo(4, 32),
     },
