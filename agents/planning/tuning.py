@@ -36,11 +36,15 @@ def tuned_on(tables: CostTables, offsets: NDArray[np.int64], requests: int) -> N
 
 def training_cost(policy: Policy, tables: CostTables, episodes: int = EPISODES) -> float:
     """Mean cost per request, dropped ones included, over training episodes."""
-    simulator = Simulator(tables, episodes, bank_seed=TRAINING_BANK_SEED, autoreset=False)
-    observations = simulator.reset(FIRST_SEED + np.arange(episodes))
-    policy.reset(episodes)
-    running = np.ones(episodes, dtype=bool)
-    total = 0.0
+    return mean_cost(policy, tables, TRAINING_BANK_SEED, FIRST_SEED + np.arange(episodes))
+
+
+def mean_cost(policy: Policy, tables: CostTables, bank_seed: int, seeds: NDArray[np.int64]) -> float:
+    """Mean cost per request, dropped ones included, over the episodes `seeds` of a bank."""
+    simulator = Simulator(tables, len(seeds), bank_seed=bank_seed, autoreset=False)
+    observations = simulator.reset(seeds)
+    policy.reset(len(seeds))
+    running, total = np.ones(len(seeds), dtype=bool), 0.0
     while running.any():
         batch = simulator.step(policy.act(observations))
         if isinstance(policy, LearnsOnline):
@@ -48,4 +52,4 @@ def training_cost(policy: Policy, tables: CostTables, episodes: int = EPISODES) 
         total -= float(batch.rewards[running].sum(dtype=np.float64))
         running &= batch.ends == 0
         observations = batch.observations
-    return total / (episodes * tables.scenario.episode_requests)
+    return total / (len(seeds) * tables.scenario.episode_requests)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvfo_agents.config import AgentConfig
-from dvfo_agents.policy import LearnsOnline, Policy
-from dvfo_env.simulator import Simulator
+from dvfo_agents.planning.tuning import mean_cost
+from dvfo_agents.policy import Policy
 from dvfo_env.tables import CostTables
 
 #: Training uses bank 0, evaluation banks 1 to 4.
@@ -26,18 +26,7 @@ def episode_seeds() -> NDArray[np.int64]:
 
 def validation_cost(policy: Policy, tables: CostTables) -> float:
     """Mean cost per request, dropped ones included, over the validation episodes."""
-    simulator = Simulator(tables, EPISODES, bank_seed=VALIDATION_BANK_SEED, autoreset=False)
-    observations = simulator.reset(episode_seeds())
-    policy.reset(EPISODES)
-    running, total = np.ones(EPISODES, dtype=bool), 0.0
-    while running.any():
-        batch = simulator.step(policy.act(observations))
-        if isinstance(policy, LearnsOnline):
-            policy.learn(-batch.rewards.astype(np.float64))
-        total -= float(batch.rewards[running].sum(dtype=np.float64))
-        running &= batch.ends == 0
-        observations = batch.observations
-    return total / (EPISODES * tables.scenario.episode_requests)
+    return mean_cost(policy, tables, VALIDATION_BANK_SEED, episode_seeds())
 
 
 def learner_cost(learner: object, config: AgentConfig, tables: CostTables, scratch: Path) -> float:
