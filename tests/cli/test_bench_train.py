@@ -15,7 +15,7 @@ from tests.worlds import scenario
 def test_bench_train_reports_speed_share_and_memory(tmp_path: Path) -> None:
     scenario(tmp_path)
     result = bench_train(str(tmp_path / "toy.yaml"), minutes=0.02)
-    assert (result["agent"], result["scenario"]) == ("ppo", "toy")
+    assert (result["agent"], result["scenario"]) == ("hindsight", "toy")
     assert result["steps"] > 0
     assert result["steps_per_s"] > 0
     assert 0 < result["env_share"] < 1
