@@ -15,8 +15,11 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SHIPPED_AS = {
     "dvfo_env": "dvfo_env",
+    "controller": "dvfo_controller",
     "agents": "dvfo_agents",
     "evaluation": "dvfo_evaluation",
+    "export": "dvfo_export",
+    "verification": "dvfo_verification",
     "benchmarks": "dvfo_benchmarks",
     "cli": "dvfo_cli",
     "configs": "dvfo_configs",

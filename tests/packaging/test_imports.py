@@ -18,12 +18,15 @@ ROOT = Path(hatch_build.__file__).parent
 FLOORS = {
     "dvfo_configs": 0,
     "dvfo_env": 1,
-    "dvfo_agents": 2,
-    "dvfo_evaluation": 3,
-    "dvfo_benchmarks": 4,
-    "dvfo_train": 4,
-    "dvfo_evaluate": 4,
-    "dvfo_cli": 5,
+    "dvfo_controller": 2,
+    "dvfo_agents": 3,
+    "dvfo_evaluation": 4,
+    "dvfo_export": 5,
+    "dvfo_train": 5,
+    "dvfo_evaluate": 5,
+    "dvfo_verification": 6,
+    "dvfo_benchmarks": 7,
+    "dvfo_cli": 8,
 }
 #: Where networks are defined, traced and timed: torch is a tool there, not a learning library.
 RUNS_MODELS = (
@@ -111,6 +114,21 @@ def test_codecs_are_usable_on_their_own() -> None:
         [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_the_controller_needs_numpy_and_onnxruntime_only() -> None:
+    names = [
+        ".".join(("dvfo_controller", *file.relative_to(ROOT / "controller").with_suffix("").parts))
+        for file in modules(ROOT / "controller")
+    ]
+    script = (
+        "import sys, importlib\n"
+        "heavy = ('torch', 'gymnasium', 'numba', 'pydantic', 'yaml', 'scipy', 'onnx', 'matplotlib', 'rich')\n"
+        "sys.modules.update(dict.fromkeys(heavy))\n"  # importing one of them fails
+        f"for name in {names!r}:\n"
+        "    importlib.import_module(name)\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
 
 
 def test_importing_the_package_is_light() -> None:

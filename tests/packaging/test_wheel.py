@@ -12,8 +12,11 @@ from tests.packaging.wheel import ROOT, build, install, run
 
 SHIPPED = {
     "dvfo_env",
+    "dvfo_controller",
     "dvfo_agents",
     "dvfo_evaluation",
+    "dvfo_export",
+    "dvfo_verification",
     "dvfo_benchmarks",
     "dvfo_cli",
     "dvfo_configs",
