@@ -176,7 +176,7 @@ def _print_plan(here: Surroundings, as_json: bool) -> int:
         print_json({"hash": plan.hash, "here": _lines(here), **plan.as_data()})
         return 0
     _introduce(here)
-    from dvfo_env.profiling.sysfs import format_cpus
+    from dvfo_env.hardware.sysfs import format_cpus
 
     print_table(
         ("mapping", "engine", "kind", "CPUs", "threads"),

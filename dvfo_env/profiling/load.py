@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dvfo_env.hardware.sysfs import SysFs
 from dvfo_env.profiling.statistics import median, spread_percent
-from dvfo_env.profiling.sysfs import SysFs
 
 #: A visit is disturbed from these shares on. One jiffy in a visit of a third of a second is 3 % of a core.
 STEAL_LIMIT = 0.02

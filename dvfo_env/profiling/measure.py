@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from dvfo_env.hardware.meters import Meter
+from dvfo_env.hardware.sysfs import SysFs
 from dvfo_env.profiling.estimates import precision_percent, settled
 from dvfo_env.profiling.load import between, snapshot
 from dvfo_env.profiling.log import MeasurementLog
-from dvfo_env.profiling.meters import Meter
 from dvfo_env.profiling.plan import Clocks, Condition, Network, Plan
 from dvfo_env.profiling.statistics import median
-from dvfo_env.profiling.sysfs import SysFs
 
 #: How long one visit runs, warm-up apart; short, so that slow changes of the machine meet all alike.
 VISIT_S = 0.3

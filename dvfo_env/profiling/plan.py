@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from dvfo_env.errors import ConfigError
-from dvfo_env.profiling.clocks import DOMAINS, ClockAxis, Domain
-from dvfo_env.profiling.topology import Topology
+from dvfo_env.hardware.clocks import DOMAINS, ClockAxis, Domain
+from dvfo_env.hardware.topology import Topology
 
 Engine = Literal["onnxruntime", "torch"]
 ENGINES: tuple[Engine, ...] = ("onnxruntime", "torch")

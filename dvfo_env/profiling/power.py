@@ -12,7 +12,7 @@ from scipy.optimize import minimize_scalar, nnls
 
 from dvfo_env.devices.profile import CorePower, Fit, GpuPower, PowerLaw, PowerTerms, VoltageCurve
 from dvfo_env.errors import ConfigError
-from dvfo_env.profiling.meters import Meter
+from dvfo_env.hardware.meters import Meter
 from dvfo_env.profiling.plan import Place, Plan
 from dvfo_env.profiling.statistics import median
 from dvfo_env.schema import Coefficient

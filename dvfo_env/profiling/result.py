@@ -21,7 +21,7 @@ from dvfo_env.devices.profile import (
     SegmentTable,
 )
 from dvfo_env.errors import ConfigError, MeasurementError
-from dvfo_env.profiling.clocks import DOMAINS, ClockAxis, Domain
+from dvfo_env.hardware.clocks import DOMAINS, ClockAxis, Domain
 from dvfo_env.profiling.estimates import heads_of, pieces_of, settled, whole_of, widest_percent
 from dvfo_env.profiling.load import Load, Verdict, judge
 from dvfo_env.profiling.log import MeasurementLog

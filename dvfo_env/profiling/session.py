@@ -18,22 +18,22 @@ from pathlib import Path
 from dvfo_env.devices.library import HOST, user_devices_folder
 from dvfo_env.devices.profile import DeviceProfile
 from dvfo_env.errors import ConfigError
-from dvfo_env.profiling.benches import start_benches
-from dvfo_env.profiling.clocks import (
+from dvfo_env.hardware.clocks import (
     ClockAxis,
     Domain,
     clocks_restored,
     discover_clocks,
     restore_from,
 )
+from dvfo_env.hardware.meters import Meter, discover_meters
+from dvfo_env.hardware.sysfs import SysFs
+from dvfo_env.hardware.topology import Topology, discover
+from dvfo_env.profiling.benches import start_benches
 from dvfo_env.profiling.log import MeasurementLog
 from dvfo_env.profiling.measure import Bench, Machine, Progress, measure
-from dvfo_env.profiling.meters import Meter, discover_meters
 from dvfo_env.profiling.plan import DEFAULT_CLOCKS, ENGINES, Engine, Network, Plan, clock_axes, places_here
 from dvfo_env.profiling.power import Watts, power_by_hand, power_measured
 from dvfo_env.profiling.result import Findings, build_profile, findings, merged
-from dvfo_env.profiling.sysfs import SysFs
-from dvfo_env.profiling.topology import Topology, discover
 from dvfo_env.record_yaml import rounded, write_record
 from dvfo_env.schema import load_yaml
 from dvfo_env.workloads import load_workload

@@ -6,12 +6,12 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from dvfo_env.hardware.meters import Meter, Scope
+from dvfo_env.hardware.sysfs import SysFs
 from dvfo_env.profiling.log import MeasurementLog
 from dvfo_env.profiling.measure import Bench, Machine, Sample
-from dvfo_env.profiling.meters import Meter, Scope
 from dvfo_env.profiling.plan import Network, Place, Plan
-from dvfo_env.profiling.sysfs import SysFs
-from tests.profiling import trees
+from tests.hardware import trees
 
 NETWORK = Network("net", "shipped:net", ("in", "a", "b", "out"), (0, 1, 2, 3), (3, 8, 8))
 PLACES = (

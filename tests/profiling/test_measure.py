@@ -16,7 +16,7 @@ from dvfo_env.profiling.log import read_log
 from dvfo_env.profiling.measure import Progress, measure
 from dvfo_env.profiling.result import findings
 from dvfo_env.profiling.statistics import median, median_interval, noise
-from tests.profiling import trees
+from tests.hardware import trees
 from tests.profiling.simulated import NETWORK, SimulatedMeter, World, open_log, plan
 
 FEWEST_VISITS = 6 * NETWORK.inner_cuts

@@ -11,11 +11,11 @@ from dvfo_cli.main import main
 from dvfo_env.devices import DeviceModel, load_device
 from dvfo_env.devices.profile import ClockTable, DeviceProfile, PowerLaw, SegmentTable
 from dvfo_env.errors import ConfigError
-from dvfo_env.profiling.clocks import DOMAINS, ClockAxis
+from dvfo_env.hardware.clocks import DOMAINS, ClockAxis
+from dvfo_env.hardware.meters import Meter
 from dvfo_env.profiling.compare import compare, loops_beside
 from dvfo_env.profiling.log import MeasurementLog
 from dvfo_env.profiling.measure import measure
-from dvfo_env.profiling.meters import Meter
 from dvfo_env.profiling.plan import Plan
 from dvfo_env.profiling.power import Watts, power_by_hand, power_measured
 from dvfo_env.profiling.result import Findings, build_profile, findings, merged

@@ -259,8 +259,8 @@ def _note(run: Run, sample: Sample, results: Sequence[CutResult], losing: int) -
 
 
 def _machine(settings: Settings, reference_ms: Sequence[float]) -> Machine:
-    from dvfo_env.profiling.sysfs import SysFs
-    from dvfo_env.profiling.topology import discover
+    from dvfo_env.hardware.sysfs import SysFs
+    from dvfo_env.hardware.topology import discover
 
     found = []
     for package in _SOFTWARE:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dvfo_env.profiling.meters import discover_meters
-from dvfo_env.profiling.sysfs import SysFs
-from tests.profiling import trees
+from dvfo_env.hardware.meters import discover_meters
+from dvfo_env.hardware.sysfs import SysFs
+from tests.hardware import trees
 
 
 class Time:

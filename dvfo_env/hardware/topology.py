@@ -7,7 +7,7 @@ import os
 import platform
 from dataclasses import dataclass
 
-from dvfo_env.profiling.sysfs import SysFs, format_cpus
+from dvfo_env.hardware.sysfs import SysFs, format_cpus
 
 CPU = "sys/devices/system/cpu"
 

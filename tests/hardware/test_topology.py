@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dvfo_env.profiling.sysfs import SysFs, format_cpus, parse_cpus
-from dvfo_env.profiling.topology import Topology, discover
-from tests.profiling import trees
+from dvfo_env.hardware.sysfs import SysFs, format_cpus, parse_cpus
+from dvfo_env.hardware.topology import Topology, discover
+from tests.hardware import trees
 
 EIGHT = frozenset(range(8))
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from dvfo_env.errors import MeasurementError
-from dvfo_env.profiling.clocks import Terminated, clocks_restored, discover_clocks, point_of, restore_from
-from dvfo_env.profiling.sysfs import SysFs
-from tests.profiling import trees
+from dvfo_env.hardware.clocks import Terminated, clocks_restored, discover_clocks, point_of, restore_from
+from dvfo_env.hardware.sysfs import SysFs
+from tests.hardware import trees
 
 POLICY = f"{trees.CPU}/cpufreq/policy0"
 GPU = "sys/class/devfreq/17000000.gp10b"

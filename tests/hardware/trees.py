@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from dvfo_env.profiling.sysfs import SysFs
+from dvfo_env.hardware.sysfs import SysFs
 
 CPU = "sys/devices/system/cpu"
 

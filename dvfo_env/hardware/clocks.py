@@ -14,8 +14,8 @@ from types import FrameType
 from typing import Literal
 
 from dvfo_env.errors import MeasurementError
-from dvfo_env.profiling.sysfs import SysFs
-from dvfo_env.profiling.topology import CPU
+from dvfo_env.hardware.sysfs import SysFs
+from dvfo_env.hardware.topology import CPU
 
 Domain = Literal["cpu", "gpu", "memory"]
 DOMAINS: tuple[Domain, ...] = ("cpu", "gpu", "memory")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from dvfo_env.profiling.sysfs import SysFs
+from dvfo_env.hardware.sysfs import SysFs
 
 Scope = Literal["board", "package", "rails"]
 

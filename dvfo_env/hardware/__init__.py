@@ -1,0 +1,4 @@
+"""What a machine shows and lets one set: cores, clocks, power and temperature, by /sys and /proc.
+
+Standard library only: `dvfo profile` and the controller share it. `sysfs` is the only place that reads or writes.
+"""
