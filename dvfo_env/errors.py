@@ -8,6 +8,9 @@
     ├── CodecError         bytes are malformed or do not fit their calibration, or a coder is missing
     ├── CheckpointError    a run folder or checkpoint is missing, torn or of another format
     ├── DataError          images or weights are missing, unreadable or not the ones they should be
+    ├── BoardError         a clock, sensor or saved setting of this machine cannot be read, set or put back
+    ├── BundleError        a policy bundle was altered, is cut short, of another format or cannot be made
+    ├── SplitError         a model cannot be cut, a plan does not fit it, or a server cannot be used
     └── ResultsError       a results file cannot be read or does not replay
 
 Every message is one line: where (file and field), what was found, what would be right.
@@ -48,5 +51,17 @@ class ResultsError(DvfoError):
     """Raised when a results file cannot be read or a row in it does not replay."""
 
 
+class BundleError(DvfoError):
+    """Raised when a policy bundle was altered, is incomplete, of another format, or cannot be made."""
+
+
 class DataError(DvfoError):
     """Raised when images or weights are missing, unreadable, or have another hash than they should."""
+
+
+class BoardError(DvfoError):
+    """Raised when a clock, sensor or saved setting of this machine cannot be read, set or put back."""
+
+
+class SplitError(DvfoError):
+    """Raised when a model cannot be cut, a split plan does not fit it, or server and device disagree."""
