@@ -108,10 +108,7 @@ def evaluate_scenario(
     if uplink is not None:
         tables = compile_scenario(load_scenario(training.scenario, uplink=str(uplink)))
     blocks = held_out(seeds)
-    contestants: dict[str, Contestant] = {}
-    for run in runs:
-        contestant = learned(run, training, trust_pickle)
-        contestants[_label(contestant.origin.agent, run, contestants)] = contestant
+    contestants = _students([(run, learned(run, training, trust_pickle)) for run in runs])
     for name in dict.fromkeys((*REFERENCES, *wanted)):
         progress(f"{training.scenario.name}: preparing {name}")
         contestants[name] = baseline(name, training)
@@ -210,13 +207,19 @@ def _by_cost(rows: list[Row]) -> list[Row]:
     return ordered
 
 
-def _label(agent: str, run: Path, taken: dict[str, Contestant]) -> str:
-    label = f"{agent} {run.name or run.resolve().name}"
-    number = 2
-    while label in taken:
-        label = f"{agent} {run.name} #{number}"
-        number += 1
-    return label
+def _students(runs: list[tuple[Path, Contestant]]) -> dict[str, Contestant]:
+    """Learned contestants by label: the agent's name, with that of the run folder where it has several."""
+    agents = [contestant.origin.agent for _, contestant in runs]
+    students: dict[str, Contestant] = {}
+    for run, contestant in runs:
+        agent = contestant.origin.agent
+        label = wanted = agent if agents.count(agent) == 1 else f"{agent} {run.name or run.resolve().name}"
+        number = 2
+        while label in students:
+            label = f"{wanted} #{number}"
+            number += 1
+        students[label] = contestant
+    return students
 
 
 def verdict(arena: Arena) -> str:
