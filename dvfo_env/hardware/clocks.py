@@ -1,36 +1,56 @@
-"""The clocks that can be set here: finding them, setting them, and always giving back what was found."""
+"""The clocks that can be set here: finding them, their legal values, and writing them in an order that holds.
+
+Paths and their differences between boards: cpufreq and devfreq of the kernel's documentation; memory clocks
+of NVIDIA's boards as its own `jetson_clocks` script sets them.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
-from types import FrameType
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from dvfo_env.errors import MeasurementError
+from dvfo_env.errors import BoardError
 from dvfo_env.hardware.sysfs import SysFs
 from dvfo_env.hardware.topology import CPU
 
 Domain = Literal["cpu", "gpu", "memory"]
 DOMAINS: tuple[Domain, ...] = ("cpu", "gpu", "memory")
 
-DEVFREQ = "sys/class/devfreq"
+#: Where devfreq devices are shown: by class, and below the device itself where the class lacks it.
+DEVFREQ = ("sys/class/devfreq/*", "sys/devices/*/devfreq/*", "sys/devices/platform/*/devfreq/*")
+KGSL = "sys/class/kgsl/kgsl-3d0/devfreq"
+MALI = "sys/class/misc/mali0/device"
+BPMP = "sys/kernel/debug/bpmp/debug"
+TEGRA210 = "sys/kernel/debug/clk/override.emc"
+TEGRA210_RANGE = "sys/kernel/debug/tegra_bwmgr"
+EMC_CAP = "sys/kernel/nvpmodel_emc_cap/emc_iso_cap"
+
 _GPU = re.compile(r"gpu|gv11b|gp10b|ga10b|gb10b|gm20b|mali|kgsl|panfrost", re.IGNORECASE)
 _MEMORY = re.compile(r"emc|dmc|ddr|bwmgr|memory|mif", re.IGNORECASE)
+#: Votes for bandwidth on phones (gpubw, cpu-llcc-ddr-bw, kgsl-busmon): megabytes per second, not clocks.
+_BANDWIDTH = re.compile(r"bw(?!mgr)|busmon", re.IGNORECASE)
 
 #: Points taken from a range where the driver lists no clocks (intel_pstate, amd-pstate).
 RANGE_POINTS = 4
 
+#: A devfreq figure from here on is in hertz, below in kilohertz (Mali of Pixel phones): 10 MHz or 10 GHz.
+_HERTZ = 10_000_000
+
 
 @dataclass(frozen=True)
 class Knob:
-    """One pair of limits in sysfs. Figures are in the files' own unit, `per_mhz` of them make a MHz."""
+    """One clock in sysfs or debugfs. Figures are in the files' own unit, `per_mhz` of them make a MHz.
+
+    Attributes:
+        minimum, maximum: files of the two limits; the same file where there is one rate.
+        current: the file that shows what stands, read back after a rate is written.
+        points: ascending legal values; where `listed` is false only the first and the last are known to be.
+        held: files with the values that make a rate hold, written before it; empty for limits.
+    """
 
     folder: str
     minimum: str
@@ -40,11 +60,18 @@ class Knob:
     per_mhz: int
     points: tuple[int, ...]
     listed: bool
+    held: tuple[tuple[str, str], ...] = ()
 
     @property
     def limit_files(self) -> tuple[str, str]:
         """The two files that are written: lower and upper limit."""
         return f"{self.folder}/{self.minimum}", f"{self.folder}/{self.maximum}"
+
+    @property
+    def written_files(self) -> tuple[str, ...]:
+        """Every file that setting this clock writes."""
+        held = (f"{self.folder}/{name}" for name, _ in self.held)
+        return tuple(dict.fromkeys((*held, *self.limit_files)))
 
 
 @dataclass(frozen=True)
@@ -62,26 +89,55 @@ class ClockAxis:
     reason: str
     knobs: tuple[Knob, ...]
 
+    @property
+    def fastest(self) -> Knob:
+        """The knob whose clocks name the axis' clocks."""
+        return max(self.knobs, key=lambda knob: knob.points[-1] / knob.per_mhz)
+
     def thinned(self, most: int | None) -> ClockAxis:
         """At most `most` clocks, evenly spaced with both ends kept; None keeps all."""
         if most is None or len(self.mhz) <= most:
             return self
         last = len(self.mhz) - 1
         kept = {last} if most == 1 else {round(step * last / (most - 1)) for step in range(most)}
-        mhz = tuple(self.mhz[index] for index in sorted(kept))
-        return ClockAxis(self.domain, mhz, self.settable, self.reason, self.knobs)
+        return replace(self, mhz=tuple(self.mhz[index] for index in sorted(kept)))
+
+    def snapped_down(self, mhz: float) -> float:
+        """The highest legal clock that is not above `mhz`; the lowest there is where all are above.
+
+        Between the ends of a range without a list every clock is legal: the driver or firmware rounds it.
+        """
+        low, high = self.mhz[0], self.mhz[-1]
+        if not self.fastest.listed:
+            return min(max(mhz, low), high)
+        return max((clock for clock in self.mhz if clock <= mhz * (1.0 + 1e-9)), default=low)
 
 
 def discover_clocks(sysfs: SysFs) -> dict[Domain, ClockAxis]:
     """The three axes; one that does not exist or may not be written says so in `reason`."""
     knobs: dict[Domain, list[Knob]] = {"cpu": _cpufreq(sysfs), "gpu": [], "memory": []}
-    for folder in sysfs.folders(f"{DEVFREQ}/*"):
-        name = f"{folder.rsplit('/', 1)[-1]} {sysfs.read(f'{folder}/device/of_node/name') or ''}"
-        domain: Domain | None = "gpu" if _GPU.search(name) else "memory" if _MEMORY.search(name) else None
-        knob = _devfreq(sysfs, folder)
-        if domain and knob:
-            knobs[domain].append(knob)
+    seen: set[str] = set()
+    for pattern in (*DEVFREQ, KGSL, MALI):
+        for folder in sysfs.folders(pattern):
+            real = os.path.realpath(sysfs.root / folder)
+            domain = _domain(sysfs, folder)
+            knob = _devfreq(sysfs, folder) if domain and real not in seen else None
+            if domain and knob:
+                seen.add(real)
+                knobs[domain].append(knob)
+    knobs["memory"] += _bpmp(sysfs) or _tegra210(sysfs)
     return {domain: _axis(sysfs, domain, tuple(found)) for domain, found in knobs.items()}
+
+
+def _domain(sysfs: SysFs, folder: str) -> Domain | None:
+    """What a devfreq device clocks, by its name, its device's and the device tree's."""
+    if folder in (KGSL, MALI):
+        return "gpu"
+    *_, device, _, name = folder.split("/")
+    names = f"{name} {device} {sysfs.read(f'{folder}/device/of_node/name') or ''}"
+    if _BANDWIDTH.search(names):
+        return None
+    return "gpu" if _GPU.search(names) else "memory" if _MEMORY.search(names) else None
 
 
 def _cpufreq(sysfs: SysFs) -> list[Knob]:
@@ -95,48 +151,69 @@ def _cpufreq(sysfs: SysFs) -> list[Knob]:
             points = {low, high, *(round(value / 100_000) * 100_000 for value in steps)}
             points = {value for value in points if low <= value <= high}
         if points:
-            found.append(
-                Knob(
-                    folder,
-                    "scaling_min_freq",
-                    "scaling_max_freq",
-                    "scaling_governor",
-                    "scaling_cur_freq",
-                    1_000,
-                    tuple(sorted(points)),
-                    listed,
-                )
-            )
+            limits = ("scaling_min_freq", "scaling_max_freq", "scaling_governor", "scaling_cur_freq")
+            found.append(Knob(folder, *limits, 1_000, tuple(sorted(points)), listed))
     return found
 
 
 def _devfreq(sysfs: SysFs, folder: str) -> Knob | None:
-    points = tuple(sorted(set(sysfs.integers(f"{folder}/available_frequencies"))))
-    if not points:
+    points = tuple(sorted(set(sysfs.integers(f"{folder}/available_frequencies")) - {0}))
+    limits = ("scaling_min_freq", "scaling_max_freq") if folder == MALI else ("min_freq", "max_freq")
+    if not points or not sysfs.exists(f"{folder}/{limits[1]}"):
         return None
-    return Knob(folder, "min_freq", "max_freq", "governor", "cur_freq", 1_000_000, points, True)
+    per_mhz = 1_000_000 if points[-1] >= _HERTZ else 1_000
+    return Knob(folder, *limits, "governor", "cur_freq", per_mhz, points, True)
+
+
+def _bpmp(sysfs: SysFs) -> list[Knob]:
+    """Memory of TX2, Xavier and Orin: the firmware's clock, locked to a rate. Lists are in kHz."""
+    clock, tables = f"{BPMP}/clk/emc", f"{BPMP}/emc"
+    low, high = sysfs.integer(f"{clock}/min_rate"), sysfs.integer(f"{clock}/max_rate")
+    if not sysfs.exists(f"{clock}/mrq_rate_locked") or not low or not high:
+        return []
+    names = (path.rsplit("/", 1)[-1] for path in sysfs.folders(f"{tables}/tables/regular/*"))
+    listed = {*sysfs.integers(f"{tables}/possible_rates"), *(int(name) for name in names if name.isdigit())}
+    cap = sysfs.integer(EMC_CAP) or high  # nvpmodel's; 0 is none
+    points = {khz * 1_000 for khz in listed} or {low, min(high, cap)}
+    legal = tuple(sorted(point for point in points if low <= point <= min(high, cap)))
+    held = (("mrq_rate_locked", "1"), ("state", "1"))
+    return [Knob(clock, "rate", "rate", "", "rate", 1_000_000, legal, bool(listed), held)] if legal else []
+
+
+def _tegra210(sysfs: SysFs) -> list[Knob]:
+    """Memory of the Nano and the TX1: an override of the clock that the bandwidth manager would choose."""
+    low, high = (sysfs.integer(f"{TEGRA210_RANGE}/emc_{end}_rate") for end in ("min", "max"))
+    if not sysfs.exists(f"{TEGRA210}/clk_update_rate") or not low or not high or low > high:
+        return []
+    points = tuple(sorted({low, high}))
+    rate = ("clk_update_rate", "clk_update_rate", "", "clk_rate")
+    return [Knob(TEGRA210, *rate, 1_000_000, points, False, (("clk_state", "1"),))]
 
 
 def _axis(sysfs: SysFs, domain: Domain, knobs: tuple[Knob, ...]) -> ClockAxis:
     if not knobs:
-        where = {"cpu": "cpufreq", "gpu": "devfreq device of a GPU", "memory": "devfreq device of memory"}
+        where = {"cpu": "cpufreq", "gpu": "devfreq device of a GPU", "memory": "memory clock that can be set"}
         mhz = _nominal_mhz(sysfs) if domain == "cpu" else ()
         known = f"; it runs at about {mhz[0]:g} MHz by /proc/cpuinfo" if mhz else ""
-        return ClockAxis(domain, mhz, False, f"no {where[domain]} here{known}", ())
-    closed = [path for knob in knobs for path in knob.limit_files if not sysfs.writable(path)]
-    fastest = max(knobs, key=lambda knob: knob.points[-1] / knob.per_mhz)
+        closed_debugfs = domain == "memory" and _debugfs_closed(sysfs)
+        hint = " (debugfs cannot be looked into; root can)" if closed_debugfs else ""
+        return ClockAxis(domain, mhz, False, f"no {where[domain]} here{known}{hint}", ())
+    closed = [path for knob in knobs for path in knob.written_files if not sysfs.writable(path)]
+    axis = ClockAxis(domain, (), False, "", knobs)
+    fastest = axis.fastest
     if closed:
         top = sysfs.integer(fastest.limit_files[1]) or fastest.points[-1]
-        return ClockAxis(
-            domain,
-            (top / fastest.per_mhz,),
-            False,
-            f"may not write {closed[0]} (root can); measured under the present governor",
-            knobs,
-        )
+        reason = f"may not write {closed[0]} (root can); measured under the present governor"
+        return replace(axis, mhz=(top / fastest.per_mhz,), reason=reason)
     mhz = tuple(point / fastest.per_mhz for point in fastest.points)
     how = "listed by the driver" if fastest.listed else "chosen from the driver's range"
-    return ClockAxis(domain, mhz, len(mhz) > 1, how if len(mhz) > 1 else "the driver has one clock", knobs)
+    several = len(mhz) > 1
+    return replace(axis, mhz=mhz, settable=several, reason=how if several else "the driver has one clock")
+
+
+def _debugfs_closed(sysfs: SysFs) -> bool:
+    folder = sysfs.root / "sys/kernel/debug"
+    return folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK)
 
 
 def _nominal_mhz(sysfs: SysFs) -> tuple[float, ...]:
@@ -151,177 +228,78 @@ def _nominal_mhz(sysfs: SysFs) -> tuple[float, ...]:
 def point_of(knob: Knob, axis: ClockAxis, mhz: float) -> int:
     """The knob's own figure for a clock of the axis: the same place in its own range, nearest point."""
     wanted = mhz * knob.per_mhz
-    fastest = max(axis.knobs, key=lambda other: other.points[-1] / other.per_mhz)
+    fastest = axis.fastest
     if knob.points != fastest.points:
         low, high = (fastest.points[end] / fastest.per_mhz for end in (0, -1))
         place = (mhz - low) / (high - low) if high > low else 1.0
         wanted = knob.points[0] + place * (knob.points[-1] - knob.points[0])
+    elif not knob.listed:
+        return min(max(round(wanted), knob.points[0]), knob.points[-1])
     return min(knob.points, key=lambda point: (abs(point - wanted), point))
 
 
-def set_limits(sysfs: SysFs, knob: Knob, low: int, high: int) -> None:
-    """Write both limits in the order that never puts the lower above the upper, and read them back.
+def current_mhz(sysfs: SysFs, axes: Mapping[Domain, ClockAxis]) -> dict[Domain, float | None]:
+    """What the kernel says the clocks are now; the fastest of a domain's, None where it does not say."""
+    found: dict[Domain, float | None] = {}
+    for domain in DOMAINS:
+        values = [(sysfs.integer(f"{knob.folder}/{knob.current}"), knob) for knob in axes[domain].knobs]
+        found[domain] = max((value / knob.per_mhz for value, knob in values if value), default=None)
+    return found
 
-    Raises:
-        MeasurementError: the kernel refused, or something else holds the clock (thermal cap, power daemon).
+
+@dataclass(frozen=True)
+class Written:
+    """One write: what was to stand in the file, what stands there, and the kernel's refusal if it did."""
+
+    path: str
+    value: str
+    found: str | None
+    refused: OSError | None = None
+
+    @property
+    def stands(self) -> bool:
+        """Whether the file holds what was written."""
+        return self.found == self.value
+
+
+def write_limits(sysfs: SysFs, knob: Knob, low: int, high: int) -> tuple[Written, ...]:
+    """Write a clock's files in an order in which no lower limit is ever above the upper one; read them back.
+
+    Raising writes the upper limit first, lowering the lower one. A limit is written even where the file shows
+    it: what a kernel shows may be somebody else's limit (a thermal cap) that goes away again. A refusal ends
+    it: what follows would not be ordered any more.
     """
     minimum, maximum = knob.limit_files
-    present = sysfs.integer(minimum)
-    order = [(maximum, high), (minimum, low)]
-    if present is not None and high < present:
-        order.reverse()
-    for path, value in order:
-        try:
-            sysfs.write(path, str(value))
-        except OSError as error:
-            raise MeasurementError(f"/{path}: cannot write {value}: {error.strerror or error}") from None
-    for path, value in order:
-        found = sysfs.integer(path)
-        if found != value:
-            raise MeasurementError(f"/{path}: wrote {value}, reads {found}: something else holds this clock")
-
-
-class ClockSetter:
-    """Sets clocks through an axis. Only used inside `clocks_restored`."""
-
-    def __init__(self, sysfs: SysFs, axes: Mapping[Domain, ClockAxis]) -> None:
-        self._sysfs = sysfs
-        self._axes = axes
-
-    def set(self, mhz: Sequence[float]) -> None:
-        """Pin (CPU, GPU, memory) to these clocks; an axis that cannot be set is left alone.
-
-        Raises:
-            MeasurementError: a clock could not be set.
-        """
-        for domain, value in zip(DOMAINS, mhz, strict=True):
-            axis = self._axes[domain]
-            if axis.settable:
-                for knob in axis.knobs:
-                    point = point_of(knob, axis, value)
-                    set_limits(self._sysfs, knob, point, point)
-
-    def current_mhz(self) -> tuple[float | None, ...]:
-        """What the kernel says the clocks are now, (CPU, GPU, memory); None where it does not."""
-        found: list[float | None] = []
-        for domain in DOMAINS:
-            knobs = self._axes[domain].knobs
-            values = [self._sysfs.integer(f"{knob.folder}/{knob.current}") for knob in knobs]
-            known = [value / knob.per_mhz for value, knob in zip(values, knobs, strict=True) if value]
-            found.append(max(known) if known else None)
-        return tuple(found)
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP, on its way up like Ctrl-C so that everything is put back."""
-
-
-@contextmanager
-def clocks_restored(sysfs: SysFs, axes: Mapping[Domain, ClockAxis], journal: Path) -> Iterator[ClockSetter]:
-    """Save governor and limits of everything settable, and put them back on the way out, however that goes.
-
-    `journal` is a file that holds the saved state while clocks are away from it: after a power cut or
-    SIGKILL the next call to `restore_from` finds it there. SIGTERM and SIGHUP arrive as `Terminated`.
-
-    Raises:
-        MeasurementError: a clock could not be put back; names the file and what it should hold.
-    """
-    saved = _save(sysfs, [knob for axis in axes.values() if axis.settable for knob in axis.knobs])
-    if saved:
-        _write_journal(journal, saved)
-    with _terminations_raised():
-        try:
-            yield ClockSetter(sysfs, axes)
-        finally:
-            with _signals_held():
-                problems = _put_back(sysfs, saved)
-                if saved and not problems:
-                    journal.unlink(missing_ok=True)
-        if problems:
-            raise MeasurementError(f"clocks not put back: {'; '.join(problems)}; saved state in {journal}")
-
-
-def restore_from(sysfs: SysFs, journal: Path) -> bool:
-    """Put back what an earlier run that was killed could not; False where there is nothing to put back.
-
-    Raises:
-        MeasurementError: the journal cannot be read, or a clock not put back.
-    """
-    if not journal.exists():
-        return False
-    try:
-        saved = [dict(entry) for entry in json.loads(journal.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError) as error:
-        raise MeasurementError(f"{journal}: saved clocks cannot be read: {error}") from None
-    problems = _put_back(sysfs, saved)
-    if problems:
-        raise MeasurementError(f"clocks not put back: {'; '.join(problems)}; saved state in {journal}")
-    journal.unlink()
-    return True
-
-
-def _save(sysfs: SysFs, knobs: Sequence[Knob]) -> list[dict[str, str]]:
-    saved = []
-    for knob in knobs:
-        names = (knob.governor, knob.minimum, knob.maximum)
-        values = {name: sysfs.read(f"{knob.folder}/{name}") for name in names}
-        entry = {"folder": knob.folder, "governor_file": knob.governor}
-        entry |= {"minimum_file": knob.minimum, "maximum_file": knob.maximum}
-        saved.append(entry | {name: value for name, value in values.items() if value is not None})
-    return saved
-
-
-def _write_journal(journal: Path, saved: list[dict[str, str]]) -> None:
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    with journal.open("w", encoding="utf-8") as file:
-        json.dump(saved, file)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _put_back(sysfs: SysFs, saved: Sequence[Mapping[str, str]]) -> list[str]:
-    """Write the saved state; returns what could not be written, in words."""
-    problems = []
-    for entry in saved:
-        folder, minimum, maximum = entry["folder"], entry["minimum_file"], entry["maximum_file"]
-        low, high = entry.get(minimum), entry.get(maximum)
-        order = [maximum, minimum]
-        present = sysfs.integer(f"{folder}/{minimum}")
-        if high is not None and present is not None and low is not None and int(high) < present:
+    if knob.held:
+        order = [*((f"{knob.folder}/{name}", value) for name, value in knob.held), (maximum, str(high))]
+    else:
+        order = [(maximum, str(high)), (minimum, str(low))]
+        present = sysfs.integer(minimum)
+        if present is not None and high < present:
             order.reverse()
-        for name in (entry["governor_file"], *order):
-            path, value = f"{folder}/{name}", entry.get(name)
-            if value is None or sysfs.read(path) == value:
-                continue
-            with suppress(OSError):
+    written: list[Written] = []
+    for path, value in order:
+        if path in knob.limit_files or sysfs.read(path) != value:
+            try:
                 sysfs.write(path, value)
-            if sysfs.read(path) != value:
-                problems.append(f"/{path} should be {value}")
-    return problems
+            except OSError as error:
+                return (*written, Written(path, value, sysfs.read(path), error))
+        shown = f"{knob.folder}/{knob.current}" if knob.held and path == maximum else path
+        written.append(Written(path, value, sysfs.read(shown)))
+    return tuple(written)
 
 
-@contextmanager
-def _terminations_raised() -> Iterator[None]:
-    def raise_it(number: int, frame: FrameType | None) -> None:
-        raise Terminated
+def set_limits(sysfs: SysFs, knob: Knob, low: int, high: int) -> None:
+    """`write_limits` for those who cannot go on without.
 
-    before: dict[signal.Signals, object] = {}
-    try:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            with suppress(ValueError):  # not the main thread: its owner handles signals
-                before[number] = signal.signal(number, raise_it)
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """A second Ctrl-C waits until the clocks are back."""
-    numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    Raises:
+        BoardError: the kernel refused, or something else holds the clock (thermal cap, power daemon).
+    """
+    for done in write_limits(sysfs, knob, low, high):
+        if done.refused is not None:
+            why = done.refused.strerror or str(done.refused)
+            raise BoardError(f"/{done.path}: cannot write {done.value}: {why}")
+        if not done.stands:
+            raise BoardError(
+                f"/{done.path}: wrote {done.value}, reads {done.found}: something else holds this clock"
+            )

@@ -52,12 +52,16 @@ class SysFs:
         return os.access(self.root / path, os.W_OK)
 
     def write(self, path: str, text: str) -> None:
-        """Write a kernel file in one go.
+        """Write a kernel file in one go. A file that is not there is never made.
 
         Raises:
             OSError: the kernel refused.
         """
-        (self.root / path).write_text(text, encoding="utf-8")
+        descriptor = os.open(self.root / path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
 
 
 def parse_cpus(text: str) -> frozenset[int]:

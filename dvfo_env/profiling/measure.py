@@ -57,7 +57,7 @@ class Bench(Protocol):
 
 
 class Setter(Protocol):
-    """Sets the clocks; see `clocks.ClockSetter`."""
+    """Sets the clocks; see `setting.ClockSetter`."""
 
     def set(self, mhz: Sequence[float]) -> None:
         """Pin (CPU, GPU, memory) to these clocks."""

@@ -18,13 +18,7 @@ from pathlib import Path
 from dvfo_env.devices.library import HOST, user_devices_folder
 from dvfo_env.devices.profile import DeviceProfile
 from dvfo_env.errors import ConfigError
-from dvfo_env.hardware.clocks import (
-    ClockAxis,
-    Domain,
-    clocks_restored,
-    discover_clocks,
-    restore_from,
-)
+from dvfo_env.hardware.clocks import ClockAxis, Domain, discover_clocks
 from dvfo_env.hardware.meters import Meter, discover_meters
 from dvfo_env.hardware.sysfs import SysFs
 from dvfo_env.hardware.topology import Topology, discover
@@ -34,6 +28,7 @@ from dvfo_env.profiling.measure import Bench, Machine, Progress, measure
 from dvfo_env.profiling.plan import DEFAULT_CLOCKS, ENGINES, Engine, Network, Plan, clock_axes, places_here
 from dvfo_env.profiling.power import Watts, power_by_hand, power_measured
 from dvfo_env.profiling.result import Findings, build_profile, findings, merged
+from dvfo_env.profiling.setting import clocks_restored, restore_from
 from dvfo_env.record_yaml import rounded, write_record
 from dvfo_env.schema import load_yaml
 from dvfo_env.workloads import load_workload
@@ -119,7 +114,7 @@ def run(options: Options, tell: Callable[[Progress], None], sysfs: SysFs | None 
 
     Raises:
         ConfigError: something asked for does not exist here, or the profile cannot be written.
-        MeasurementError: a network does not run, a clock cannot be set or put back, too little time.
+        MeasurementError: a network does not run, too little time.
     """
     begun = time.monotonic()
     sysfs = sysfs or SysFs()

@@ -20,6 +20,24 @@ class ReadOnlySysFs(SysFs):
         return False
 
 
+class Kernel(SysFs):
+    """Refuses what a kernel refuses, a lower limit above the upper one, and remembers what was written."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.written: list[tuple[str, str]] = []
+
+    def write(self, path: str, text: str) -> None:
+        self.written.append((path, text))
+        folder, name = path.rsplit("/", 1)
+        for low, high in (("scaling_min_freq", "scaling_max_freq"), ("min_freq", "max_freq")):
+            if name == low and int(text) > (self.integer(f"{folder}/{high}") or 0):
+                raise OSError(22, "Invalid argument")
+            if name == high and int(text) < (self.integer(f"{folder}/{low}") or 0):
+                raise OSError(22, "Invalid argument")
+        super().write(path, text)
+
+
 def write(root: Path, files: Mapping[str, object]) -> Path:
     for name, content in files.items():
         path = root / name
