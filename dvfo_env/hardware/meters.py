@@ -47,13 +47,14 @@ class Meter(Protocol):
 
 
 @dataclass(frozen=True)
-class _Counter:
+class EnergyCounter:
     """An energy counter in microjoules that wraps after `wrap_uj`."""
 
     path: str
     wrap_uj: int
 
     def since(self, before: int, after: int) -> int:
+        """Energy (uJ) between two readings."""
         return after - before if after >= before else after - before + self.wrap_uj + 1
 
 
@@ -67,7 +68,7 @@ class EnergyCounters:
         sysfs: SysFs,
         name: str,
         scope: Scope,
-        counters: tuple[_Counter, ...],
+        counters: tuple[EnergyCounter, ...],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
@@ -156,34 +157,52 @@ def discover_meters(
 
 
 def _rapl(sysfs: SysFs, meters: list[Meter], notes: list[str], clock: Callable[[], float]) -> None:
-    """Packages, memory beside them, and `psys`, the whole platform where the vendor wired it.
+    """Packages and memory beside them make one meter, `psys` another."""
+    counters = energy_counters(sysfs, notes)
+    platform = {name: counter for name, counter in counters.items() if name.startswith("psys")}
+    package = {name: counter for name, counter in counters.items() if name not in platform}
+    if platform:
+        meters.append(EnergyCounters(sysfs, "RAPL psys", "board", tuple(platform.values()), clock))
+    if package:
+        name = f"RAPL {' + '.join(package)}"
+        meters.append(EnergyCounters(sysfs, name, "package", tuple(package.values()), clock))
 
+
+def energy_counters(sysfs: SysFs, notes: list[str] | None = None) -> dict[str, EnergyCounter]:
+    """RAPL's counters by name: packages, memory beside them, and `psys`, the platform where it is wired.
+
+    A line for each that cannot be read is added to `notes`.
     https://docs.kernel.org/power/powercap/powercap.html
     """
-    package: list[_Counter] = []
-    platform: list[_Counter] = []
-    names: list[str] = []
+    found: dict[str, EnergyCounter] = {}
     for zone in sysfs.folders(f"{POWERCAP}/intel-rapl:*"):
         name = sysfs.read(f"{zone}/name") or ""
-        whole = name.startswith("package") or name == "psys"
-        if not (whole or name == "dram"):
+        if not (name.startswith("package") or name in ("psys", "dram")):
             continue
         wrap = sysfs.integer(f"{zone}/max_energy_range_uj")
         path = f"{zone}/energy_uj"
         if sysfs.integer(path) is None or wrap is None:
-            notes.append(f"/{path}: cannot be read (root can)")
+            if notes is not None:
+                notes.append(f"/{path}: cannot be read (root can)")
             continue
-        (platform if name == "psys" else package).append(_Counter(path, wrap))
-        if name != "psys":
-            names.append(name)
-    if platform:
-        meters.append(EnergyCounters(sysfs, "RAPL psys", "board", tuple(platform), clock))
-    if package:
-        meters.append(EnergyCounters(sysfs, f"RAPL {' + '.join(names)}", "package", tuple(package), clock))
+        found[name if name not in found else f"{name} {zone.rsplit('intel-rapl', 1)[-1]}"] = EnergyCounter(
+            path, wrap
+        )
+    return found
+
+
+def power_rails(sysfs: SysFs) -> dict[str, Callable[[], float | None]]:
+    """Sensors that show power now, by rail: a function that reads each, in milliwatts."""
+    return hwmon_rails(sysfs)[0] | iio_rails(sysfs)
 
 
 def _hwmon(sysfs: SysFs, meters: list[Meter]) -> None:
-    """INA3221 (volts times amperes per rail) and sensors that show power, rail by rail."""
+    rails, chips = hwmon_rails(sysfs)
+    _from_rails(rails, chips, meters)
+
+
+def hwmon_rails(sysfs: SysFs) -> tuple[dict[str, Callable[[], float | None]], str]:
+    """INA3221 (volts times amperes per rail) and sensors that show power, rail by rail; the chips' names."""
     rails: dict[str, Callable[[], float | None]] = {}
     chips: list[str] = []
     for chip in sysfs.folders(f"{HWMON}/hwmon*"):
@@ -205,10 +224,14 @@ def _hwmon(sysfs: SysFs, meters: list[Meter]) -> None:
                 rails[label] = _scaled(sysfs, path, 1e-3)  # microwatts
         if len(rails) > before:
             chips.append(name)
-    _from_rails(rails, " + ".join(dict.fromkeys(chips)), meters)
+    return rails, " + ".join(dict.fromkeys(chips))
 
 
 def _ina3221_iio(sysfs: SysFs, meters: list[Meter]) -> None:
+    _from_rails(iio_rails(sysfs), "INA3221", meters)
+
+
+def iio_rails(sysfs: SysFs) -> dict[str, Callable[[], float | None]]:
     """INA3221 as NVIDIA's kernels before 5.10 show it: milliwatts and a name per rail."""
     rails: dict[str, Callable[[], float | None]] = {}
     for device in sysfs.folders("sys/bus/i2c/drivers/ina3221x/*/iio:device*"):
@@ -217,7 +240,7 @@ def _ina3221_iio(sysfs: SysFs, meters: list[Meter]) -> None:
             label = sysfs.read(f"{device}/rail_name_{number}") or f"channel {number}"
             if not _NOT_A_RAIL.match(label):
                 rails[label] = _scaled(sysfs, path, 1.0)
-    _from_rails(rails, "INA3221", meters)
+    return rails
 
 
 def _from_rails(rails: dict[str, Callable[[], float | None]], chips: str, meters: list[Meter]) -> None:
