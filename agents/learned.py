@@ -36,6 +36,9 @@ class LearnedPolicy:
         run: the run folder (or file) it was loaded from.
         scenario: the scenario it was trained on; None where that is not known (a stable-baselines3 file).
         steps: environment steps it was trained for; None where that is not known.
+        view: the parts it decides on; turns its actions into joint-action indices.
+        decide: from stacked observations to its actions.
+        history: how many observations are stacked.
     """
 
     def __init__(
@@ -52,18 +55,19 @@ class LearnedPolicy:
         self.run = run
         self.scenario = scenario
         self.steps = steps
-        self._view = view
-        self._decide = decide
-        self._history = History(history)
+        self.view = view
+        self.decide = decide
+        self.history = history
+        self._seen = History(history)
 
     def reset(self, n: int) -> None:
         """Forget the observations of earlier requests."""
-        self._history.stacked = None
+        self._seen.stacked = None
 
     def act(self, observations: NDArray[np.float32]) -> NDArray[np.int64]:
         """Joint-action indices int64 [N, parts] for observations float32 [N, OBSERVATION_SIZE]."""
-        stacked = self._history.push(np.asarray(observations, dtype=np.float32))
-        return self._view.to_indices(self._decide(stacked))
+        stacked = self._seen.push(np.asarray(observations, dtype=np.float32))
+        return self.view.to_indices(self.decide(stacked))
 
 
 def load_policy(

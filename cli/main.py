@@ -23,6 +23,7 @@ VERBS = {
     "predict": "latency, power and energy of one operating point",
     "accuracy": "measure accuracy under compression of a network, show what was measured",
     "calibrate": "fit device profiles, server profiles and uplink models to raw measurements",
+    "export": "write a policy bundle, or C source, that a device runs",
     "leaderboard": "add results to the leaderboard, run them again, rank the agents",
     "validate": "re-run rows of a results file and compare",
     "bench": "measure the speed of the environment, the oracle and training",

@@ -14,7 +14,9 @@ from dvfo_env import __version__
 from dvfo_env.errors import DvfoError
 
 #: Every verb with its line in `dvfo-controller --help`; each is a module of `dvfo_controller.verbs`.
-VERBS: dict[str, str] = {}
+VERBS: dict[str, str] = {
+    "selfcheck": "check a policy bundle: hashes, then every recorded decision taken again",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
