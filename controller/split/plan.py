@@ -3,8 +3,8 @@
     NAME.split/split.json         cuts by name with the tensors that cross them, how images are scaled
     NAME.split/calibration-N.npz  per-channel ranges of the tensors that cross cut N
 
-`dvfo export` of a model makes one. Both sides hold the same files: the digest of split.json, which contains the
-digests of all others, is compared when a session opens.
+Made by `dvfo_export.split_plan`. Both sides hold the same files: the digest of split.json, which contains those
+of all others, is compared when a session opens.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class Scaling:
 class SplitPlan:
     """Cuts by name, calibrations by cut name, and how images are scaled.
 
+    calibrated_on: what the calibrations were measured on, in words.
     digest: sha256 of split.json, hexadecimal.
     """
 
@@ -59,6 +60,7 @@ class SplitPlan:
     cuts: tuple[Cut, ...]
     calibrations: Mapping[str, Sequence[ChannelCalibration]] = field(default_factory=dict)
     scaling: Scaling | None = None
+    calibrated_on: str = ""
     digest: str = NO_PLAN
 
     def check(self, network: Network) -> None:
@@ -104,6 +106,7 @@ def write_plan(folder: Path | str, plan: SplitPlan) -> SplitPlan:
             "format": FORMAT,
             "model_sha256": plan.model_sha256,
             "scaling": scaling and {"mean": list(scaling.mean), "std": list(scaling.std)},
+            "calibrated_on": plan.calibrated_on,
             "cuts": entries,
         },
         indent=1,
@@ -134,7 +137,14 @@ def read_plan(folder: Path | str) -> SplitPlan:
             cuts.append(cut)
             if "calibration" in entry:
                 calibrations[cut.name] = _calibrations(folder, entry["calibration"])
-        return SplitPlan(str(found["model_sha256"]), tuple(cuts), calibrations, scaling, _sha256(data))
+        return SplitPlan(
+            str(found["model_sha256"]),
+            tuple(cuts),
+            calibrations,
+            scaling,
+            str(found["calibrated_on"]),
+            _sha256(data),
+        )
     except OSError as error:
         raise SplitError(f"{error.filename or file}: {error.strerror}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
