@@ -66,8 +66,8 @@ class Feature:
     """How a physical value [`unit`] becomes a number of the observation.
 
     linear: (value - zero) / span, limited to [low, 1]; log2: the same of log2(value);
-    age: t / (t + span), 1 where it never happened; share: the smaller of value / span and 1.
-    `low` is also what a value that is not there yet counts as in linear features with low -1.
+    age: t / (t + span), 1 where it never happened; share: value / span, limited to [0, 1];
+    index: value / span, `low` where there is none.
     """
 
     name: str

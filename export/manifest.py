@@ -59,10 +59,10 @@ def observation_layout(tables: CostTables) -> tuple[b.Feature, ...]:
         "timeouts": count,
         "temperature": ("deg C", "linear", o.TEMPERATURE_LOW_C, o.TEMPERATURE_SPAN_C, -1.0),
         "throttled": ("count", "index", 0.0, float(max(p["n_trips"], 1)), 0.0),
-        "battery": ("mJ", "linear", 0.0, 1.0 if math.isinf(p["battery_mj"]) else float(p["battery_mj"]), 0.0),
+        "battery": ("mJ", "share", 0.0, 1.0 if math.isinf(p["battery_mj"]) else float(p["battery_mj"]), 0.0),
         "eta": ("1", "index", 0.0, 1.0, 0.0),
         "difficulty": ("class", "index", 0.0, float(max(p["n_classes"] - 1, 1)), -1.0),
-        "decision_share": ("ms", "share", 0.0, 1.0, 0.0),
+        "decision_share": ("ms / ms", "share", 0.0, 1.0, 0.0),
         "answer_age": age,
         "unanswered": count,
     }

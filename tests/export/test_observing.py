@@ -1,0 +1,121 @@
+"""The observer of a device sees what the environment shows: replayed over episodes of the simulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dvfo_controller.bundle import Manifest, PolicyEntry
+from dvfo_controller.observing import Moment, Observer, Transfer
+from dvfo_env.observation import FEATURES
+from dvfo_env.simulator import Simulator
+from dvfo_env.state import FALLBACK, LATENCY_MS, NETWORK, SEEN_MBPS, SERVER, TIMED_OUT
+from dvfo_env.tables import CUT, LOAD, RATE, CostTables, compile_scenario
+from dvfo_export.manifest import manifest_of
+from tests import worlds
+
+WORLDS: dict[str, dict[str, Any]] = {
+    "free": {},
+    "blocking": {"decision": {"mode": "blocking", "latency_ms": 7.5}},
+    "monitored": {"link_monitor_ms": 250.0},
+    "battery": {"battery": {"capacity_mj": 60_000.0}},
+    "classes": {"requests": {"period_ms": 150.0, "deadline_ms": 400.0, "difficulty": "known"}},
+    "impatient": {"offload_timeout_ms": 60.0},
+}
+#: The environment's logarithms are the C library's log2f, whose last bit is off in one of 700; the device's are
+#: rounded correctly. 2^-22 is one bit of log2 of 1 Gbit/s over the span of 7 octaves, and the feature's own.
+LOGARITHMS = {"rate_last", "rate_before", "rate_smooth", "rtt", "server_factor"}
+ONE_BIT = 2.0**-22
+
+
+def manifest(tables: CostTables) -> Manifest:
+    return manifest_of(tables, PolicyEntry("graph", "test", None, {}), {})
+
+
+class Replay:
+    """Steps one simulated device and tells an observer only what a device would know."""
+
+    def __init__(self, tables: CostTables, seed: int) -> None:
+        self.tables = tables
+        self.simulator = Simulator(tables, 1, bank_seed=3, autoreset=False)
+        self.shown = self.simulator.reset(np.array([seed]))[0].copy()
+        self.observer = Observer(manifest(tables), eta=float(self.state["eta"]))
+        self.hear_link()
+
+    @property
+    def state(self) -> np.void:
+        record: np.void = self.simulator.states[0]
+        return record
+
+    def observe(self) -> np.ndarray:
+        state = self.state
+        battery = None if np.isinf(self.tables.params[0]["battery_mj"]) else float(state["battery_mj"])
+        return self.observer.observe(
+            Moment(
+                now_ms=float(state["now_ms"]),
+                arrival_ms=float(state["arrival_ms"]),
+                clocks=(int(state["cpu"]), int(state["gpu"]), int(state["mem"])),
+                temperature_c=float(state["temperature_c"]),
+                battery_mj=battery,
+                difficulty=int(state["difficulty"]),
+            )
+        )
+
+    def hear_link(self) -> None:
+        every_ms = self.tables.scenario.link_monitor_ms
+        if every_ms is None:
+            return
+        report_ms = np.floor(self.state["now_ms"] / every_ms) * every_ms
+        step = max(int(np.ceil(report_ms / self.tables.params[0]["bank_step_ms"])) - 1, 0)
+        bank = self.simulator.bank
+        self.observer.hear_link(float(bank[(int(self.state["offset"]) + step) % len(bank), RATE]), report_ms)
+
+    def step(self, action: np.ndarray) -> bool:
+        before = self.state.copy()
+        batch = self.simulator.step(action[None])
+        out = batch.outcomes[0].astype(np.float64)
+        if action[CUT] < self.tables.sizes[CUT] - 1:
+            done_ms = float(before["arrival_ms"]) + out[LATENCY_MS]
+            bank = self.simulator.bank
+            step = int(before["arrival_ms"] / self.tables.params[0]["bank_step_ms"])
+            load = float(bank[(int(before["offset"]) + step) % len(bank), LOAD])
+            if out[TIMED_OUT]:
+                transfer = Transfer(done_ms - out[FALLBACK], out[SEEN_MBPS])
+            else:
+                transfer = Transfer(done_ms, out[SEEN_MBPS], done_ms, out[NETWORK], load)
+                assert self.observer.server_factor(action, out[SERVER]) == pytest.approx(load, rel=1e-5)
+            self.observer.learn(transfer)
+        self.observer.ask(action)
+        self.hear_link()
+        self.shown = batch.observations[0].copy()
+        return bool(batch.ends[0])
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_every_feature_equals_the_environments(world: str, tmp_path: Path) -> None:
+    tables = compile_scenario(
+        worlds.scenario(tmp_path, worlds.device(hot=True), episode_requests=150, **WORLDS[world])
+    )
+    rng = np.random.default_rng(0)
+    seen = []
+    for seed in range(4):
+        replay = Replay(tables, seed)
+        ended = False
+        while not ended:
+            observed = replay.observe()
+            different = [
+                f"{feature.name}: {mine!r} instead of {shown!r}"
+                for feature, mine, shown in zip(FEATURES, observed, replay.shown, strict=True)
+                if abs(mine - shown) > (ONE_BIT if feature.name in LOGARITHMS else 0.0)
+            ]
+            assert different == []
+            seen.append(observed)
+            ended = replay.step(rng.integers(0, tables.sizes))
+    varied = np.ptp(np.array(seen), axis=0) > 0.0
+    constant = {feature.name for feature, changes in zip(FEATURES, varied, strict=True) if not changes}
+    assert constant <= {"battery", "eta", "difficulty", "decision_share"} - {
+        {"battery": "battery", "blocking": "decision_share", "classes": "difficulty"}.get(world)
+    }
