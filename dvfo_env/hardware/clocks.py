@@ -203,7 +203,7 @@ def _axis(sysfs: SysFs, domain: Domain, knobs: tuple[Knob, ...]) -> ClockAxis:
     fastest = axis.fastest
     if closed:
         top = sysfs.integer(fastest.limit_files[1]) or fastest.points[-1]
-        reason = f"may not write {closed[0]} (root can); measured under the present governor"
+        reason = f"may not write {closed[0]} (root can)"
         return replace(axis, mhz=(top / fastest.per_mhz,), reason=reason)
     mhz = tuple(point / fastest.per_mhz for point in fastest.points)
     how = "listed by the driver" if fastest.listed else "chosen from the driver's range"

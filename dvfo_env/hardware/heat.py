@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from dvfo_env.hardware.meters import batteries
 from dvfo_env.hardware.sysfs import SysFs
 
 THERMAL = "sys/class/thermal"
@@ -13,7 +14,6 @@ CPU_COUNTS = "sys/devices/system/cpu/cpu*/thermal_throttle/*_throttle_count"
 #: Raspberry Pi: the firmware's throttling flags; bits 0 to 3 are what holds now.
 #: https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
 PI_FLAGS = "sys/devices/platform/soc/soc:firmware/get_throttled"
-SUPPLY = "sys/class/power_supply"
 
 #: Zones that show no temperature of what computes: the PMIC's constant 100 C on Jetsons, phones' currents and
 #: state of charge.
@@ -25,13 +25,13 @@ _SLOWS_DOWN = re.compile(r"cpu|gpu|processor|throttle|devfreq|emc", re.IGNORECAS
 PLAUSIBLE_C = (-40.0, 150.0)
 #: A trip point outside these is unset, or no limit of what computes.
 PLAUSIBLE_TRIP_C = (60.0, 125.0)
-#: How far below the temperature at which the machine is switched off the limit lies, where that is all it has.
+#: How far the limit lies below the temperature at which the machine switches off, if no other is known.
 CRITICAL_MARGIN_C = 10.0
 
 
 @dataclass(frozen=True)
 class Zone:
-    """One thermal zone. `limit_c` is where the kernel starts to slow down or shortly before it switches off."""
+    """One thermal zone. `limit_c` is where the kernel slows down, or shortly before it switches off."""
 
     name: str
     path: str
@@ -103,9 +103,7 @@ class Throttling:
 
 def battery_share(sysfs: SysFs) -> float | None:
     """State of charge from 0 to 1 of the battery that feeds this machine; None where it has none."""
-    for supply in sysfs.folders(f"{SUPPLY}/*"):
-        if sysfs.read(f"{supply}/type") != "Battery" or sysfs.read(f"{supply}/scope") == "Device":
-            continue
+    for supply in batteries(sysfs):
         capacity = sysfs.integer(f"{supply}/capacity")
         if capacity is not None:
             return min(max(capacity / 100.0, 0.0), 1.0)

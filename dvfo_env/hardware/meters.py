@@ -192,8 +192,13 @@ def energy_counters(sysfs: SysFs, notes: list[str] | None = None) -> dict[str, E
 
 
 def power_rails(sysfs: SysFs) -> dict[str, Callable[[], float | None]]:
-    """Sensors that show power now, by rail: a function that reads each, in milliwatts."""
-    return hwmon_rails(sysfs)[0] | iio_rails(sysfs)
+    """Sensors that show power now, by rail: a function that reads each, in milliwatts, batteries included."""
+    batteries = {f"battery {supply.rsplit('/', 1)[-1]}": supply for supply in batteries(sysfs)}
+    return (
+        hwmon_rails(sysfs)[0]
+        | iio_rails(sysfs)
+        | {name: _while_discharging(sysfs, supply) for name, supply in batteries.items()}
+    )
 
 
 def _hwmon(sysfs: SysFs, meters: list[Meter]) -> None:
@@ -260,21 +265,40 @@ def _from_rails(rails: dict[str, Callable[[], float | None]], chips: str, meters
 
 def _battery(sysfs: SysFs, meters: list[Meter], notes: list[str]) -> None:
     """What a discharging battery delivers is what the whole device draws."""
-    for supply in sysfs.folders(f"{BATTERY}/*"):
-        if sysfs.read(f"{supply}/type") != "Battery" or sysfs.read(f"{supply}/scope") == "Device":
-            continue
+    for supply in batteries(sysfs):
         name = supply.rsplit("/", 1)[-1]
         status = sysfs.read(f"{supply}/status")
         if status != "Discharging":
             notes.append(f"battery {name}: {status or 'no status'}; it measures only while it discharges")
             continue
-        read = _scaled(sysfs, f"{supply}/power_now", 1e-3)
-        if read() is None:
-            read = _product(sysfs, f"{supply}/voltage_now", f"{supply}/current_now", 1e-9)
+        read = _drawn(sysfs, supply)
         if read() is None:
             notes.append(f"battery {name}: shows neither power_now nor current_now")
             continue
-        meters.append(PowerSensors(f"battery {name}", "board", _absolute(read), window_s=20.0, sample_s=0.5))
+        meters.append(PowerSensors(f"battery {name}", "board", read, window_s=20.0, sample_s=0.5))
+
+
+def batteries(sysfs: SysFs) -> tuple[str, ...]:
+    """Folders of the batteries that feed this machine (a mouse has one too)."""
+    return tuple(
+        supply
+        for supply in sysfs.folders(f"{BATTERY}/*")
+        if sysfs.read(f"{supply}/type") == "Battery" and sysfs.read(f"{supply}/scope") != "Device"
+    )
+
+
+def _drawn(sysfs: SysFs, supply: str) -> Callable[[], float | None]:
+    read = _scaled(sysfs, f"{supply}/power_now", 1e-3)
+    return _absolute(
+        read
+        if read() is not None
+        else _product(sysfs, f"{supply}/voltage_now", f"{supply}/current_now", 1e-9)
+    )
+
+
+def _while_discharging(sysfs: SysFs, supply: str) -> Callable[[], float | None]:
+    drawn = _drawn(sysfs, supply)
+    return lambda: drawn() if sysfs.read(f"{supply}/status") == "Discharging" else None
 
 
 def _scaled(sysfs: SysFs, path: str, factor: float) -> Callable[[], float | None]:

@@ -32,10 +32,24 @@ def terminations_raised() -> Iterator[None]:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """A signal to stop waits until the block is done."""
-    numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    """A signal to stop waits until the block is done.
+
+    Python runs handlers in the main thread whichever thread the kernel chose, so blocking them in this thread
+    would not do once there are others.
+    """
+    arrived: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        arrived.append(number)
+
+    before: dict[signal.Signals, object] = {}
     try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            with suppress(ValueError):  # not the main thread: no handler runs here
+                before[number] = signal.signal(number, note)
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # type: ignore[arg-type]
+        for again in dict.fromkeys(arrived):
+            signal.raise_signal(again)
