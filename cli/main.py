@@ -19,6 +19,7 @@ VERBS = {
     "scenarios": "list the scenarios with their headroom and the baselines' scores",
     "devices": "list, show or compare device profiles, every coefficient with its evidence",
     "workloads": "list networks, show the table of cuts of one, add your own",
+    "serve": "run the tails of a network for devices that run its heads",
     "profile": "measure this machine: a device profile of its cores, clocks and energy",
     "predict": "latency, power and energy of one operating point",
     "accuracy": "measure accuracy under compression of a network, show what was measured",

@@ -1,4 +1,4 @@
-"""From an ONNX model and its workload card to a split plan: cuts by the card's names, calibrations of what crosses."""
+"""From an ONNX model and its card to a split plan: cuts by the card's names, calibrations of what crosses."""
 
 from __future__ import annotations
 

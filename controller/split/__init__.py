@@ -1,1 +1,1 @@
-"""Split inference for real: a network's head runs here, its tail on a server, and every request is answered."""
+"""Split inference for real: head here, tail on a server, and every request is answered."""

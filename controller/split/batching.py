@@ -1,4 +1,4 @@
-"""The server's one worker: decodes features, runs tails, several of the same cut at once where that is allowed."""
+"""The server's one worker: decodes features and runs tails, several of one cut at once where that works."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Result:
 class Batches:
     """Tails of a cut for any number of inputs, where the model allows it.
 
-    Whether it does is tried once for each cut: two different inputs at once must give what each gives alone. A
-    model exported for exactly one input fails that and is run one by one.
+    Whether it does is tried once for each cut: two different inputs at once must give what each gives alone.
+    A model exported for exactly one input fails that and is run one by one.
     """
 
     def __init__(self, engine: Engine, mapping: Mapping) -> None:

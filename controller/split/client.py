@@ -1,7 +1,7 @@
 """The device's side: runs the head, sends what crosses, and answers every request, with or without a server.
 
-A request that the server does not answer in time is finished here from what the head has made. Nothing in this
-file reads the wall clock: a clock that jumps changes nothing.
+A request that the server does not answer in time is finished here from what the head has made. Nothing in
+this file reads the wall clock: a clock that jumps changes nothing.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ class Answer:
     Attributes:
         outputs: in the model's order.
         where: by the device alone as asked, by the server, or by the device because the server did not.
-        phases_ms: time in each of PHASES; they add up to `latency_ms`. `send` ends when the last byte has left;
-            `network` is what is left of the wait once the server's own time (`server`) is taken off; `receive`
-            goes from the answer's first byte to its last value. Where the time ran out, the wait is split as
-            the environment does: the last known round trip is the network's, the rest the server's.
+        phases_ms: time in each of PHASES; they add up to `latency_ms`. `send` ends when the last byte has
+        left;
+            `network` is what is left of the wait once the server's own time (`server`) is taken off;
+            `receive` goes from the answer's first byte to its last value. Where the time ran out, the wait is
+            split as the environment does: the last known round trip is the network's, the rest the server's.
         sent_bytes: bytes that left, headers included.
         seen_mbps: the transfer's own rate; None where nothing was sent.
         rtt_ms: round trip as this request saw it, or as the last one did; None before the first.
@@ -101,11 +102,11 @@ class SplitClient:
         shaper: the uplink; the connection as it is unless given.
         timeout_ms: from the first byte sent to the answer; what is not back by then never counts.
         token: what the server asks for.
-        tls: verified against `tls_ca` (a PEM file; the system's authorities where it is empty); off with None.
-        fallback: mapping of what is finished here; the request's own unless given.
+        tls: verified against `tls_ca` (a PEM file; the system's authorities where it is empty); off with
+        None. fallback: mapping of what is finished here; the request's own unless given.
 
-    One request at a time; `request` may be called from any thread. A connection is opened and kept open in the
-    background: without one a request is answered here at once.
+    One request at a time; `request` may be called from any thread. A connection is opened and kept open in
+    the background: without one a request is answered here at once.
     """
 
     def __init__(
@@ -175,7 +176,7 @@ class SplitClient:
     def prepare(
         self, cuts: Sequence[str | Sequence[str] | Cut], mappings: Sequence[Mapping] = (Mapping(),)
     ) -> None:
-        """Make the sessions of these cuts, here and on the server, before they are asked for; waits for it."""
+        """Make the sessions of these cuts, here and on the server, and wait until they are there."""
         found = [self.engine.cut(cut) for cut in cuts]
         for cut in found:
             for mapping in mappings:
@@ -212,7 +213,8 @@ class SplitClient:
                 counts, as in the environment.
 
         Raises:
-            SplitError: what was asked for is impossible here: no such cut, an image that does not fit, a codec
+            SplitError: what was asked for is impossible here: no such cut, an image that does not fit, a
+            codec
                 without its calibration. Whatever the network or the server do never raises.
         """
         found = self.engine.cut(cut)

@@ -27,9 +27,9 @@ _FRAME_BYTES, _TENSOR_BYTES = 256, 4096
 class Codecs:
     """Encoders and decoders of an engine's cuts, made when first used.
 
-    Feature settings of 32 and 16 bits with every channel need nothing; all others need the calibrations of the
-    engine's plan. Image codecs send the raw image: they work at the first cut, with a plan that says how images
-    are scaled. Bottlenecks are not served: their weights are in no plan.
+    Feature settings of 32 and 16 bits with every channel need nothing; all others need the calibrations of
+    the engine's plan. Image codecs send the raw image: they work at the first cut, with a plan that says how
+    images are scaled. Bottlenecks are not served: their weights are in no plan.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -62,7 +62,7 @@ class Codecs:
             raise SplitError(f"cut {cut.name}: {name}: {error}") from None
 
     def decode(self, cut: Cut, frame: memoryview) -> list[Array]:
-        """The tensors that cross, with their batch dimension. Raises CodecError or SplitError for bad bytes."""
+        """The tensors that cross, with batch dimension. Raises CodecError or SplitError for bad bytes."""
         specs = self._engine.tensors(cut)
         if len(frame) > PREFIX_BYTES and frame[4] == IMAGE:
             if cut.tensors != (self._engine.network.input,):

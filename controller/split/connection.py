@@ -1,4 +1,4 @@
-"""The device's connection to its server: opened and kept open in the background, used by one request at a time."""
+"""The device's connection to its server: kept open in the background, used by one request at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _READ_BYTES = 1 << 16
 
 
 class Connection:
-    """An open session. Not for several threads at once; raises OSError or WireError when it is of no more use."""
+    """An open session, for one thread at a time; raises OSError or WireError when it is of no more use."""
 
     def __init__(self, sock: socket.socket, answer_bytes: int) -> None:
         self.socket = sock
@@ -52,7 +52,7 @@ class Connection:
         return sent
 
     def frame(self, until_s: float) -> tuple[Header, bytes, float] | None:
-        """The next frame and when its first bytes arrived (monotonic), or None where there is none by then."""
+        """The next frame and when its first bytes arrived (monotonic); None where there is none by then."""
         while not self._frames:
             try:
                 data = self.socket.recv(_READ_BYTES)
@@ -141,7 +141,7 @@ class Keeper:
         return self._connection
 
     def drop(self, connection: Connection, why: str) -> None:
-        """This connection is of no more use; another is made in the background."""
+        """Give up a connection; another is made in the background."""
         connection.close(discard=True)
         with self._changed:
             if self._connection is connection:

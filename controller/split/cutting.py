@@ -1,7 +1,8 @@
 """Cutting an ONNX model in two, wherever a set of tensors crosses; with the protobuf runtime alone.
 
-The model is run once by onnxruntime, unoptimised and on zeros, with every intermediate tensor as an output: that
-gives all shapes. What depends on shapes alone becomes a constant, as in the cards of `dvfo workloads add`.
+The model is run once by onnxruntime, unoptimised and on zeros, with every intermediate tensor as an output:
+that gives all shapes. What depends on shapes alone becomes a constant, as in the cards of `dvfo workloads
+add`.
 """
 
 from __future__ import annotations
@@ -117,8 +118,8 @@ class Network:
     def cuts(self) -> tuple[Cut, ...]:
         """Every cut in the order of the file: before the first operation and after each one.
 
-        Only operations that the outputs need count. Where an operation's tensor is not read, or several places
-        let the same tensors cross, there is one cut.
+        Only operations that the outputs need count. Where an operation's tensor is not read, or several
+        places let the same tensors cross, there is one cut.
         """
         order = [i for i in sorted(self._needed(self.outputs, ())) if not self._is_constant(i)]
         found: dict[tuple[tuple[str, ...], tuple[str, ...]], Cut] = {}

@@ -297,6 +297,6 @@ def _share_arena(onnxruntime: Any) -> None:
 
 
 def _numpy_dtype(name: str) -> np.dtype[Any]:
-    """numpy's dtype of onnxruntime's `tensor(float)`."""
+    """Dtype in numpy of onnxruntime's `tensor(float)`."""
     word = name.removeprefix("tensor(").removesuffix(")")
     return np.dtype({"float": "float32", "double": "float64"}.get(word, word))

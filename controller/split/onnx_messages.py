@@ -1,8 +1,8 @@
 """The few ONNX messages that cutting a model needs, for the protobuf runtime alone.
 
-Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). Fields that are
-not named here survive: protobuf keeps what it does not know. The descriptors live in a pool of their own, so the
-`onnx` package may be loaded beside them.
+Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). Fields that
+are not named here survive: protobuf keeps what it does not know. The descriptors live in a pool of their own,
+so the `onnx` package may be loaded beside them.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     NAME.split/split.json         cuts by name with the tensors that cross them, how images are scaled
     NAME.split/calibration-N.npz  per-channel ranges of the tensors that cross cut N
 
-Made by `dvfo_export.split_plan`. Both sides hold the same files: the digest of split.json, which contains those
-of all others, is compared when a session opens.
+Made by `dvfo_export.split_plan`. Both sides hold the same files: the digest of split.json, which contains
+those of all others, is compared when a session opens.
 """
 
 from __future__ import annotations

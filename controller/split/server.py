@@ -35,17 +35,13 @@ _MOST_PENDING = 64
 class ServerSettings:
     """What a server is told.
 
-    host, port: where it listens; port 0 lets the system choose. Any address but loopback needs TLS and a token.
-    tls_cert, tls_key: PEM files.
-    token: what devices must know, at least 16 bytes; empty on loopback: nothing is asked.
-    max_batch: tails of one cut run at once, where the model allows it.
-    max_queue: requests that may wait; more are answered `busy`.
-    max_clients: devices with an open session.
-    hello_timeout_s: from the connection to an open session.
-    frame_timeout_s: from the first byte of a frame to its last.
-    idle_timeout_s: a session without a frame for so long ends.
-    drain_s: at the end, time for what waits to be answered.
-    mapping: threads and cores of the tails.
+    host, port: where it listens; port 0 lets the system choose. Any address but loopback needs TLS and a
+    token. tls_cert, tls_key: PEM files. token: what devices must know, at least 16 bytes; empty on loopback:
+    nothing is asked. max_batch: tails of one cut run at once, where the model allows it. max_queue: requests
+    that may wait; more are answered `busy`. max_clients: devices with an open session. hello_timeout_s: from
+    the connection to an open session. frame_timeout_s: from the first byte of a frame to its last.
+    idle_timeout_s: a session without a frame for so long ends. drain_s: at the end, time for what waits to be
+    answered. mapping: threads and cores of the tails.
     """
 
     host: str = "127.0.0.1"
@@ -60,7 +56,7 @@ class ServerSettings:
     frame_timeout_s: float = 10.0
     idle_timeout_s: float = 300.0
     drain_s: float = 5.0
-    mapping: Mapping = Mapping()
+    mapping: Mapping = field(default_factory=Mapping)
 
     def __post_init__(self) -> None:
         for name in ("max_batch", "max_queue", "max_clients"):

@@ -1,8 +1,8 @@
 """An uplink in front of a real socket: a token bucket in this process that replays a bandwidth trace.
 
 The rate is constant within each sample of the trace, and a transfer takes as long as the integral of the rate
-needs to reach its bits, exactly as in `dvfo_env.serving.transfer`. An idle link saves nothing up: the bucket is
-empty when a transfer begins. Within a transfer bytes are written as they would have left, at least a
+needs to reach its bits, exactly as in `dvfo_env.serving.transfer`. An idle link saves nothing up: the bucket
+is empty when a transfer begins. Within a transfer bytes are written as they would have left, at least a
 millisecond's worth at a time, so the bucket is one millisecond deep.
 """
 

@@ -5,8 +5,8 @@ Every frame is a header of 28 bytes and a payload:
     magic "DVFS" | version u8 | kind u8 | zero u16 | request id u64 | payload bytes u32 | payload CRC-32 u32 |
     header CRC-32 u32
 
-All integers are little-endian. The header has a checksum of its own, so that a damaged length is noticed before
-anything is waited for or allocated. docs/split.md has the payloads.
+All integers are little-endian. The header has a checksum of its own, so that a damaged length is noticed
+before anything is waited for or allocated. docs/split.md has the payloads.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def read_request(payload: bytes) -> tuple[int, float, memoryview]:
 
 
 def write_answer(times: ServerTimes, outputs: Sequence[NDArray[Any]]) -> bytes:
-    """Payload of ANSWER: the server's own times in us, then the values, little-endian, in the model's order."""
+    """Payload of ANSWER: the server's own times in us, then all values in the model's order."""
     spans = (times.total_ms, times.queue_ms, times.decode_ms, times.tail_ms)
     head = _ANSWER.pack(*(min(round(span * 1e3), 0xFFFFFFFF) for span in spans), times.batch, len(outputs))
     return head + b"".join(_little(value).tobytes() for value in outputs)
