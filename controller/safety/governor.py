@@ -159,7 +159,7 @@ class Governor:
         return self._applied(wanted, tuple(waiting), differing)
 
     def safe_profile(self, hot: bool) -> Applied:
-        """At once, whatever the dwell: the clocks as they were found, or low limits where the board is too hot.
+        """At once, whatever the dwell: the clocks as they were found, or low limits where it is too hot.
 
         While hot, CPU and GPU may use their lowest clocks up to half of the highest, and memory is as found:
         the lowest memory clocks are not safe on every board.

@@ -1,4 +1,4 @@
-"""Watches over a policy: heat, an error or a missed deadline puts the safe profile in its place for a while."""
+"""Watches over a policy: heat, an error or a missed deadline puts the safe profile in its place."""
 
 from __future__ import annotations
 

@@ -193,11 +193,11 @@ def energy_counters(sysfs: SysFs, notes: list[str] | None = None) -> dict[str, E
 
 def power_rails(sysfs: SysFs) -> dict[str, Callable[[], float | None]]:
     """Sensors that show power now, by rail: a function that reads each, in milliwatts, batteries included."""
-    batteries = {f"battery {supply.rsplit('/', 1)[-1]}": supply for supply in batteries(sysfs)}
+    supplies = {f"battery {supply.rsplit('/', 1)[-1]}": supply for supply in batteries(sysfs)}
     return (
         hwmon_rails(sysfs)[0]
         | iio_rails(sysfs)
-        | {name: _while_discharging(sysfs, supply) for name, supply in batteries.items()}
+        | {name: _while_discharging(sysfs, supply) for name, supply in supplies.items()}
     )
 
 
