@@ -76,7 +76,7 @@ class Board:
         sysfs = sysfs or SysFs(root)
         # a copy's cores are not those this process may run on
         here = sysfs.root == Path("/")
-        allowed = None if here else sysfs.cpus(f"{CPU}/online") or sysfs.cpus(f"{CPU}/present")
+        allowed = None if here else sysfs.cpus(f"{CPU}/online") or None
         return cls(sysfs, discover_topology(sysfs, allowed), discover_clocks(sysfs))
 
     @property

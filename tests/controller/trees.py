@@ -271,7 +271,7 @@ MACHINES = {
 def contents(root: Path) -> dict[str, str]:
     """Every file below sys/ with what it holds."""
     return {
-        str(path.relative_to(root)): path.read_text()
+        str(path.relative_to(root)): path.read_text().strip()
         for path in sorted((root / "sys").rglob("*"))
         if path.is_file() and not path.is_symlink()
     }
