@@ -23,13 +23,18 @@ _AGREEMENT = 1e-3
 
 @dataclass(frozen=True)
 class Job:
-    """One request: `frame` is what was sent; `done` takes the times and outputs, or why there are none."""
+    """One request.
+
+    frame: what was sent; done: takes the times and outputs, or why there are none; wanted: whether whoever
+    asked is still there.
+    """
 
     cut: Cut
     frame: memoryview
     arrived_s: float
     budget_s: float
     done: Callable[[Result], None]
+    wanted: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True)
@@ -188,7 +193,7 @@ class Worker:
         begun = time.monotonic()
         decoded: list[tuple[Job, list[Array]]] = []
         for job in jobs:
-            if begun - job.arrived_s > job.budget_s:
+            if begun - job.arrived_s > job.budget_s or not job.wanted():
                 job.done(Result())
                 continue
             try:

@@ -27,6 +27,8 @@ from dvfo_controller.split.plan import NO_PLAN
 from dvfo_controller.split.wire import Kind, Refusal, WireError
 from dvfo_env.errors import SplitError
 
+#: Requests of one device that may wait: a device asks for one at a time.
+_MOST_WAITING = 4
 #: Connections that have not opened a session yet; the oldest goes when one more comes.
 _MOST_PENDING = 64
 
@@ -120,6 +122,7 @@ class SplitServer:
         self._log = log
         self._pending: dict[_Session, None] = {}
         self._sessions: set[_Session] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._plan = engine.plan.digest if engine.plan is not None else NO_PLAN
         self._stopping = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -159,8 +162,10 @@ class SplitServer:
             await self._drain()
         finally:
             server.close()
-            for session in [*self._sessions, *self._pending]:
-                session.writer.transport.abort()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # for the connections' own ends
             await asyncio.to_thread(self._worker.close)
             self._log(f"stopped after {self._worker.done} answers")
 
@@ -181,6 +186,9 @@ class SplitServer:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         session = _Session(reader, writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
         if len(self._pending) >= _MOST_PENDING:
             oldest = next(iter(self._pending))
             del self._pending[oldest]
@@ -199,8 +207,12 @@ class SplitServer:
         finally:
             self._pending.pop(session, None)
             self._sessions.discard(session)
-            if not self._stopping.is_set():
-                await _closed(writer)
+            try:
+                if not self._stopping.is_set():
+                    await _closed(writer)
+            finally:
+                writer.transport.abort()
+                self._tasks.discard(task)
 
     async def _open(self, session: _Session) -> None:
         """Take HELLO and answer it."""
@@ -283,9 +295,11 @@ class SplitServer:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(self._answer, session, request, result)
 
-        if session.waiting < self.settings.max_queue and worker.submit(
-            Job(cut, feature, arrived, budget_ms * 1e-3, done)
-        ):
+        def wanted() -> bool:
+            return not session.writer.is_closing()
+
+        job = Job(cut, feature, arrived, budget_ms * 1e-3, done, wanted)
+        if session.waiting < _MOST_WAITING and worker.submit(job):
             session.waiting += 1
         else:
             session.send(Kind.BUSY, request)
@@ -373,5 +387,3 @@ async def _closed(writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(1.0):
             writer.close()
             await writer.wait_closed()
-            return
-    writer.transport.abort()
