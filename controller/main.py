@@ -15,7 +15,11 @@ from dvfo_env.errors import DvfoError
 
 #: Every verb with its line in `dvfo-controller --help`; each is a module of `dvfo_controller.verbs`.
 VERBS: dict[str, str] = {
+    "doctor": "what works on this machine, and which right or setting is missing",
+    "restore": "put clocks back that a run left changed",
     "selfcheck": "check a policy bundle: hashes, then every recorded decision taken again",
+    "status": "what a controller here is doing, what it saved, what the board says",
+    "unit": "print a systemd unit with rights to this machine's clocks alone",
 }
 
 

@@ -82,9 +82,10 @@ def _name(words: list[str]) -> str | None:
     """Who a command line belongs to, or None where it sets no clocks."""
     words = [word for word in words if word]
     if words and _base(words[0]).startswith(_INTERPRETERS):
-        module = words.index("-m") + 1 if "-m" in words[:4] else 0
         script = next((at for at in range(1, len(words)) if not words[at].startswith("-")), len(words))
-        words = words[module or script :]
+        if any(word.endswith("c") for word in words[1:script]):  # a program given as text
+            return None
+        words = words[script:]  # what follows -m too
     if not words:
         return None
     program, arguments = _base(words[0]), set(words[1:])

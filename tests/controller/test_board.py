@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from dvfo_controller.board import Board
+from dvfo_env.hardware.clocks import DOMAINS
 from dvfo_env.hardware.sysfs import SysFs
 from tests.controller.trees import MACHINES, NANO, PHONE, build
 from tests.hardware.trees import ReadOnlySysFs, write
 
+Top = tuple[int, float]
 RAPL = "sys/class/powercap/intel-rapl:0/energy_uj"
 
 
@@ -31,10 +33,10 @@ def found(name: str, folder: Path) -> Board:
     ],
 )
 def test_clocks_are_found_with_how_many_and_the_highest(
-    tmp_path: Path, name: str, cpu: tuple, gpu: tuple | None, memory: tuple | None
+    tmp_path: Path, name: str, cpu: Top, gpu: Top | None, memory: Top | None
 ) -> None:
     board = found(name, tmp_path)
-    for domain, expected in (("cpu", cpu), ("gpu", gpu), ("memory", memory)):
+    for domain, expected in zip(DOMAINS, (cpu, gpu, memory), strict=True):
         axis = board.knobs[domain]
         assert axis.settable == (expected is not None), axis.reason
         assert expected is None or (len(axis.mhz), axis.mhz[-1]) == expected

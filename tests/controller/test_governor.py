@@ -67,12 +67,9 @@ def test_every_board_is_set_and_given_back(tmp_path: Path, name: str) -> None:
             applied = governor.apply(Wanted(mhz["cpu"], mhz["gpu"], mhz["memory"]))
             assert applied.differing == {}
             assert applied.waiting == ()
-            stands = {"cpu": applied.cpu_mhz, "gpu": applied.gpu_mhz, "memory": applied.mem_mhz}
-            # an override of the Nano's memory takes effect in a file that a simulated tree does not change
-            checked = ("cpu", "gpu") if name == "nano" else ("cpu", "gpu", "memory")
-            assert {domain: stands[domain] for domain in checked} == {
-                domain: mhz[domain] for domain in checked
-            }
+            if name != "nano":  # its override takes effect in another file, which no simulated kernel changes
+                assert applied.mem_mhz == mhz["memory"]
+            assert (applied.cpu_mhz, applied.gpu_mhz) == (mhz["cpu"], mhz["gpu"])
         assert Journal(root / "var/lib/dvfo-controller/originals.json").read() is not None
     assert contents(root) == before
     assert restore(SysFs(root)) is None

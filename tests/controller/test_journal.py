@@ -119,11 +119,18 @@ def test_the_journal_is_flushed_with_its_folder_before_the_first_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     happened: list[str] = []
-    fsync, write = os.fsync, SysFs.write
-    monkeypatch.setattr("os.fsync", lambda fd: (happened.append("flushed"), fsync(fd))[1])
-    monkeypatch.setattr(
-        SysFs, "write", lambda self, path, text: (happened.append("written"), write(self, path, text))[1]
-    )
+    flush, put = os.fsync, SysFs.write
+
+    def fsync(descriptor: int) -> None:
+        happened.append("flushed")
+        flush(descriptor)
+
+    def write(self: SysFs, path: str, text: str) -> None:
+        happened.append("written")
+        put(self, path, text)
+
+    monkeypatch.setattr("os.fsync", fsync)
+    monkeypatch.setattr(SysFs, "write", write)
     build(TX2, tmp_path)
     with governed(tmp_path) as governor:
         governor.apply(Wanted(cpu_mhz=960.0))

@@ -1,0 +1,1 @@
+"""What makes the controller a service: watchdog, metrics, status, its unit file, and a doctor."""
