@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "c":
         from dvfo_export.c_source import write_c
 
-        written = write_c(arguments.out, exported)
+        written = write_c(arguments.out, exported, tables)
         result = {"policy": exported.label, "scenario": tables.scenario.name, "files": written}
     else:
         from dvfo_export.bundles import write_bundle
