@@ -25,7 +25,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_agents.planning.belief import BankStatistics, Belief, silence_ms, states_of
+from dvfo_agents.planning.belief import BankStatistics, Belief, states_of
+from dvfo_agents.planning.seen import silence_ms
 from dvfo_agents.planning.tuning import training_cost
 from dvfo_env.tables import CUT, LEVEL, LOAD, MAPPING, RATE, RTT, CostTables
 

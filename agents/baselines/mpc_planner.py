@@ -25,13 +25,14 @@ from numpy.typing import NDArray
 
 from dvfo_agents.baselines import planner
 from dvfo_agents.baselines.planner import Planner, PlannerSettings
-from dvfo_agents.planning.analogues import Analogues, Metric
+from dvfo_agents.planning.analogues import Analogues
 from dvfo_agents.planning.belief import states_of
 from dvfo_agents.planning.present import Knowledge
 from dvfo_agents.planning.rollout import Habits, futures_of, roll
 from dvfo_agents.planning.search import make_space, search
 from dvfo_agents.planning.tuning import training_cost
 from dvfo_agents.result_cache import recall, remember, tables_digest
+from dvfo_controller.policies.analogues import Metric
 from dvfo_env.tables import CUT, RATE, CostTables
 
 _KIND = "mpc-planner"

@@ -19,10 +19,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_agents.planning.belief import BankStatistics, Belief, silence_ms, states_of
-from dvfo_agents.planning.remembered import Remembered
+from dvfo_agents.planning.belief import BankStatistics, Belief, states_of
 from dvfo_agents.planning.search import make_space, search
+from dvfo_agents.planning.seen import LAYOUT, kilobits_of, numbers_of, silence_ms
 from dvfo_agents.planning.tuning import training_cost
+from dvfo_controller.policies.memory import Remembered
 from dvfo_env.tables import LEVEL, RATE, CostTables
 
 _FORGET_MS = (1000.0, 250.0, 4000.0, np.inf)
@@ -57,7 +58,7 @@ class Neurosurgeon:
     def reset(self, n: int) -> None:
         """Forget when answers came."""
         self._before = np.repeat(self._start[None], n, axis=0)
-        self._remembered = Remembered(self._tables, n)
+        self._remembered = Remembered(numbers_of(self._tables), LAYOUT, kilobits_of(self._tables), n)
 
     def act(self, observations: NDArray[np.float32]) -> NDArray[np.int64]:
         """Indices int64 [N, parts] for observations float32 [N, OBSERVATION_SIZE]."""

@@ -72,21 +72,21 @@ class Planner:
         self.settings = settings
         self._tables = tables
         self._space = make_space(tables)
-        self._present = Present(knowledge or Knowledge(tables), settings)
+        self.present = Present(knowledge or Knowledge(tables), settings)
         self._before: NDArray[np.int64] = np.zeros((0, len(tables.sizes)), dtype=np.int64)
         self._believed = (np.zeros((0, 1, 4), dtype=np.float32), np.zeros((0, 1)))
 
     def reset(self, n: int) -> None:
         """Forget the last actions and when answers came."""
         self._before = np.repeat(self._tables.out_of_the_box[None], n, axis=0)
-        self._present.reset(n)
+        self.present.reset(n)
 
     def act(self, observations: NDArray[np.float32]) -> NDArray[np.int64]:
         """Indices int64 [N, parts] for observations float32 [N, OBSERVATION_SIZE]."""
         if len(self._before) != len(observations):
             self.reset(len(observations))
         states = states_of(self._tables, observations)
-        self._believed = self._present.worlds(observations, self._before)
+        self._believed = self.present.worlds(observations, self._before)
         worlds, weights = self._believed
         share = self.settings.queue_share
         actions = self._before  # a good start for the search
@@ -96,12 +96,12 @@ class Planner:
     @property
     def classes(self) -> NDArray[np.int64]:
         """Size class int64 [K, Z] of what each cut and level send."""
-        return self._present.classes
+        return self.present.classes
 
     @property
     def unusual(self) -> NDArray[np.bool_]:
         """Whether [N] the answer to the last request was late, or took unusually long, not long ago."""
-        return self._present.unusual
+        return self.present.unusual
 
     def believed(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Worlds and weights that the last decisions of devices `rows` rest on, as `search` takes them."""

@@ -7,16 +7,13 @@ observation are K equally likely presents; what the bank goes on with there is w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
-from dvfo_agents.planning.belief import Transfers, silence_ms
+from dvfo_agents.planning.belief import Transfers
+from dvfo_agents.planning.seen import LAYOUT, silence_ms
 from dvfo_agents.planning.tuning import tuned_on
-from dvfo_env.compiled import kernel
+from dvfo_controller.policies.analogues import Metric, NearMoments, bins_of, coordinates
 from dvfo_env.observation import index_of, rate_mbps
 from dvfo_env.simulator import TRAINING_BANK_SEED, Simulator
 from dvfo_env.tables import CUT, LEVEL, RATE, CostTables
@@ -26,38 +23,6 @@ Floats = NDArray[np.float64]
 FIRST_SEED = 1_300_000
 _DEVICES, _REQUESTS, _SKIPPED, _KEPT = 4096, 40, 8, 4  # keep one request in so many after the first few
 _SIZES = 3  # classes of what is sent
-_BIN_LOG2 = 0.5
-_BINS_LOW, _BINS = -2.0, 24  # rates of 1/4 Mbit/s and less share a bin: nothing of use gets through in time
-_SILENCE_MS = 50.0
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How far apart two observations are: by log2 of the last rate, plus these shares of the other parts."""
-
-    before: float = 0.3
-    smooth: float = 0.3
-    silence: float = 0.5
-    timeouts: float = 0.5
-
-
-def _inputs(observations: NDArray[np.float32], metric: Metric) -> Floats:
-    """Coordinates float64 [N, 5] of observations; those that have heard nothing lie on a far point."""
-    rates = [
-        np.log2(rate_mbps(observations[:, index_of(name)]))
-        for name in ("rate_last", "rate_before", "rate_smooth")
-    ]
-    silent = np.minimum(silence_ms(observations), 1e9)
-    return np.stack(
-        [
-            rates[0],
-            metric.before * rates[1],
-            metric.smooth * rates[2],
-            metric.silence * np.log2(1.0 + silent / _SILENCE_MS),
-            metric.timeouts * 4.0 * observations[:, index_of("timeouts")],
-        ],
-        axis=1,
-    )
 
 
 class Moments:
@@ -130,8 +95,10 @@ def size_classes(tables: CostTables) -> Floats:
     return np.geomspace(float(sizes.min()), max(high, 2.0 * float(sizes.min())), 2 * _SIZES + 1)[1::2]
 
 
-class Analogues:
+class Analogues(NearMoments):
     """Belief from the `nearest` moments to an observation.
+
+    `classes` int64 [K, Z] is the size class of what each cut and level send.
 
     Args:
         tables: the compiled scenario.
@@ -141,63 +108,23 @@ class Analogues:
     """
 
     def __init__(self, tables: CostTables, moments: Moments, metric: Metric, nearest: int) -> None:
-        self._moments = moments
-        self._metric = metric
-        self._nearest = nearest
         heard = np.flatnonzero(np.isfinite(silence_ms(moments.observations)))
         generator = np.random.default_rng(1)
-        self._rows = heard
-        points = _inputs(moments.observations[heard], metric)
+        points = coordinates(LAYOUT, moments.observations[heard], metric)
         points += generator.normal(0.0, 1e-3, points.shape)  # many moments look alike: any of them will do
-        self._tree = cKDTree(points) if len(points) >= nearest else None  # a link that nobody can hear
-        self._any = generator.choice(len(moments.at_ms), nearest)
+        order = np.argsort(points[:, 0], kind="stable")
+        sizes = len(moments.kilobits)
+        super().__init__(
+            LAYOUT,
+            metric,
+            nearest,
+            points=np.ascontiguousarray(points[order].T),
+            rows=heard[order],
+            any_rows=generator.choice(len(moments.at_ms), nearest),
+            ms_per_kilobit=np.exp2(-moments.rates_log2),
+            bins=bins_of(moments.rates_log2[:, sizes // 2]),
+        )
         nearest_size = np.abs(
             np.log(np.maximum(tables.send[:, :, 0], 1e-6))[..., None] - np.log(moments.kilobits)
         )
         self.classes: NDArray[np.int64] = nearest_size.argmin(axis=2).astype(np.int64)
-
-    def find(self, observations: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Numbers int64 [N, K] of the moments nearest to observations float32 [N, OBSERVATION_SIZE]."""
-        if self._tree is None:
-            return np.repeat(self._any[None], len(observations), axis=0)
-        near = self._tree.query(_inputs(observations, self._metric), self._nearest)[1]
-        rows: NDArray[np.int64] = self._rows[near].reshape(len(observations), self._nearest)
-        rows[np.isinf(silence_ms(observations))] = self._any
-        return rows
-
-    def worlds(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], Floats]:
-        """Rates as `search` takes them, float32 [N, W * S, 4], and their weights [N, W], for moments
-        [N, K].
-        """
-        sizes = self._moments.rates_log2.shape[1]
-        worlds = np.zeros((len(rows), _BINS * sizes, 4), dtype=np.float32)
-        weights = np.zeros((len(rows), _BINS))
-        _gather(rows, self._moments.rates_log2, worlds, weights)
-        used = max(int((weights > 0.0).sum(axis=1).max()), 1)
-        return np.ascontiguousarray(worlds[:, : used * sizes]), np.ascontiguousarray(weights[:, :used])
-
-
-@kernel()  # type: ignore[untyped-decorator]
-def _gather(rows: Any, rates_log2: Any, worlds: Any, weights: Any) -> None:
-    """Moments whose rates share a bin become one world, with the mean time a kilobit takes; bins first come,
-    first served.
-    """
-    sizes = rates_log2.shape[1]
-    middle = sizes // 2
-    for i in range(rows.shape[0]):
-        used = 0
-        for bin_ in range(_BINS):
-            count = 0
-            for j in range(rows.shape[1]):
-                place = int((rates_log2[rows[i, j], middle] - _BINS_LOW) / _BIN_LOG2 + 1.0)
-                if min(max(place, 0), _BINS - 1) != bin_:
-                    continue
-                count += 1
-                for c in range(sizes):
-                    worlds[i, used * sizes + c, RATE] += 2.0 ** (-rates_log2[rows[i, j], c])
-            if count == 0:
-                continue
-            for c in range(sizes):
-                worlds[i, used * sizes + c, RATE] = count / worlds[i, used * sizes + c, RATE]
-            weights[i, used] = count / rows.shape[1]
-            used += 1

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_agents.planning.belief import silence_ms, states_of
+from dvfo_agents.planning.belief import states_of
+from dvfo_agents.planning.seen import silence_ms
 from dvfo_agents.planning.tuning import FIRST_SEED
 from dvfo_agents.policy import Policy
 from dvfo_env.arrivals import mix

@@ -15,13 +15,14 @@ A world is a constant (rate, round-trip time, server factor). What an action cos
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dvfo_agents.planning.expectation import COST_APART, HOLD_MS, HOLDS, expected_cost, penalties, remainder
+from dvfo_agents.planning.seen import cost_model
+from dvfo_controller.policies.space import Space, prepare_space
 from dvfo_env.compiled import inline_kernel, kernel
 from dvfo_env.oracle.clairvoyant import remainder_floor
 from dvfo_env.serving import capped, run_head
@@ -30,25 +31,7 @@ from dvfo_env.tables import CPU, CUT, GPU, LEVEL, MAPPING, MEM, RATE, CostTables
 
 #: Step of the one-sample worlds [ms]: longer than anything lasts, so that rates are constant.
 _FOREVER_MS = 1e15
-_ETA_POINTS = 9
 _SLACK = 1e-9
-
-
-@dataclass(frozen=True)
-class Space:
-    """The part of the joint action that is searched, prepared for fast visits.
-
-    order      int32 [E, U, K, P]   clock points, cheapest head first, for each of E weights eta
-    floor      float64 [E, U, K]    cost of the cheapest head
-    shares     float64 [U, K]       at most this share of the head runs while clocks still change
-    cuts, levels int64              allowed cuts and compression levels
-    """
-
-    order: NDArray[np.int32]
-    floor: NDArray[np.float64]
-    shares: NDArray[np.float64]
-    cuts: NDArray[np.int64]
-    levels: NDArray[np.int64]
 
 
 def make_space(
@@ -60,31 +43,7 @@ def make_space(
     """Prepare a search over `clocks` (bool [C, G, M]; default all), `cuts` and `levels` (indices; default
     all).
     """
-    p = tables.params[0]
-    shape = tables.head.shape
-    ms = tables.head[..., 0].reshape(*shape[:2], -1).astype(np.float64)
-    mj = tables.head[..., 1].reshape(*shape[:2], -1).astype(np.float64)
-    allowed = np.arange(ms.shape[2]) if clocks is None else np.flatnonzero(clocks.ravel())
-    low, high = float(p["eta_low"]), float(p["eta_high"])
-    etas = np.linspace(low, high, 1 if low == high else _ETA_POINTS)
-    weighted = np.stack(
-        [e * p["energy_weight_per_mj"] * mj + (1.0 - e) * p["latency_weight_per_ms"] * ms for e in etas]
-    )
-    # the first cut has no head, so any order is sorted: points that are cheap to wait at come first
-    key = weighted + 1e-12 * tables.idle[..., 0].ravel()
-    order = allowed[np.argsort(key[..., allowed], axis=-1, kind="stable")]
-    every_cut, every_level = np.arange(shape[1]), np.arange(tables.send.shape[1])
-    fastest_ms = ms.min(axis=-1)
-    delay_ms = max(float(p[field]) for field in ("cpu_delay_ms", "gpu_delay_ms", "mem_delay_ms"))
-    shares = np.divide(delay_ms, fastest_ms, out=np.ones_like(fastest_ms), where=fastest_ms > delay_ms)
-    shares[ms.max(axis=-1) == 0.0] = 0.0  # no head runs before the input
-    return Space(
-        order=np.ascontiguousarray(order, dtype=np.int32),
-        floor=weighted.min(axis=-1),  # over all clocks: the old ones may be outside `clocks`
-        shares=shares,
-        cuts=np.asarray(every_cut if cuts is None else cuts, dtype=np.int64),
-        levels=np.asarray(every_level if levels is None else levels, dtype=np.int64),
-    )
+    return prepare_space(cost_model(tables), clocks, cuts, levels)
 
 
 @kernel()  # type: ignore[untyped-decorator]

@@ -12,7 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_agents.planning.search import Space, make_space, search
+from dvfo_agents.planning.search import make_space, search
+from dvfo_controller.policies.space import Space
 from dvfo_env.oracle import clairvoyant_actions
 from dvfo_env.simulator import TRAINING_BANK_SEED, Simulator
 from dvfo_env.tables import CostTables

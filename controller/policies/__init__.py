@@ -18,6 +18,7 @@ from dvfo_env.errors import BundleError
 #: Kind of policy -> its module here.
 KINDS = {
     "graph": "graph",
+    "planner": "planner",
 }
 
 

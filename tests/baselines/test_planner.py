@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from dvfo_agents.baselines.planner import Planner, PlannerSettings
-from dvfo_agents.planning.belief import BankStatistics, Belief, silence_ms, states_of
+from dvfo_agents.planning.belief import BankStatistics, Belief, states_of
 from dvfo_agents.planning.expectation import expected_cost
 from dvfo_agents.planning.search import make_space, search
+from dvfo_agents.planning.seen import silence_ms
 from dvfo_env.oracle import clairvoyant_actions
 from dvfo_env.simulator import Simulator
 from dvfo_env.state import COST, OUTCOME, STATE

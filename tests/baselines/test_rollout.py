@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from dvfo_agents.baselines.mpc_planner import MpcPlanner, MpcSettings
 from dvfo_agents.baselines.planner import Planner, PlannerSettings
+from dvfo_agents.planning.late import LateAnswers
 from dvfo_agents.planning.present import BeliefSettings, Knowledge, Present
-from dvfo_agents.planning.remembered import LateAnswers, Remembered
 from dvfo_agents.planning.rollout import Habits, futures_of, roll
+from dvfo_agents.planning.seen import LAYOUT, kilobits_of, numbers_of
+from dvfo_controller.policies.memory import Remembered
 from dvfo_env.observation import index_of
 from dvfo_env.simulator import TRAINING_BANK_SEED, Simulator
 from dvfo_env.state import COST, DROP_COST
@@ -73,29 +77,52 @@ def test_without_a_horizon_it_is_the_planner(
 
 
 def test_the_link_monitor_does_not_make_answers_young(tables: CostTables) -> None:
-    memory = Remembered(tables, 1)
+    memory = remembered(tables, 1)
     observations = Simulator(tables, 1).reset(np.array([0])).copy()
-    local, sent = tables.out_of_the_box[None], tables.out_of_the_box[None].copy()
-    sent[0, CUT] = 0
+    observations[:, index_of("silence")] = 0.01
     ages = []
-    for before in (local, sent, local, local):
-        memory.update(observations, before)
+    for age_ms in (np.inf, 60.0, 180.0, 1500.0):
+        observations[:, index_of("answer_age")] = 1.0 if np.isinf(age_ms) else age_ms / (age_ms + 1000.0)
+        memory.update(observations, tables.out_of_the_box[None])
         ages.append(float(memory.answer_age_ms[0]))
-    assert ages == [np.inf, 120.0, 240.0, 360.0]
+    assert ages == [np.inf, 120.0, 240.0, 1560.0]  # from arrival to arrival, every 120 ms
 
 
 def test_a_time_out_whose_payload_got_through_is_a_late_answer(tables: CostTables) -> None:
     observations = Simulator(tables, 2).reset(np.arange(2)).copy()
-    observations[:, index_of("timeouts")] = 0.25
+    observations[:, index_of("unanswered")] = 0.25
     observations[:, index_of("rate_last")] = [-1.0, 0.9]  # an outage, and a link that carried everything
     sent = np.repeat(tables.out_of_the_box[None], 2, axis=0)
     sent[:, CUT] = 0
-    memory = Remembered(tables, 2)
+    memory = remembered(tables, 2)
     memory.update(observations, sent)
     assert np.isinf(memory.late_age_ms[0])
     assert memory.late_age_ms[1] == 120.0
+    memory.update(observations, np.repeat(tables.out_of_the_box[None], 2, axis=0))
+    assert memory.late_age_ms[1] == 240.0
+    observations[:, index_of("unanswered")] = 0.0  # an answer came
+    memory.update(observations, sent)
+    assert np.isinf(memory.late_age_ms).all()
     chance = LateAnswers(tables).chance(np.array([0.0, np.inf]))
     np.testing.assert_array_equal(chance, [1.0, 0.0])
+
+
+def test_where_decisions_are_concurrent_an_outcome_belongs_to_the_action_before(tables: CostTables) -> None:
+    numbers = dataclasses.replace(numbers_of(tables), decision_mode=2)
+    memory = Remembered(numbers, LAYOUT, kilobits_of(tables), 1)
+    observations = Simulator(tables, 1).reset(np.arange(1)).copy()
+    observations[:, index_of("rate_last")] = 0.9
+    sent = tables.out_of_the_box[None].copy()
+    sent[:, CUT] = 0
+    memory.update(observations, tables.out_of_the_box[None])
+    memory.update(observations, sent)  # nothing is known of it yet
+    observations[:, index_of("unanswered")] = 0.25
+    memory.update(observations, tables.out_of_the_box[None])
+    assert memory.late_age_ms[0] == 240.0
+
+
+def remembered(tables: CostTables, n: int) -> Remembered:
+    return Remembered(numbers_of(tables), LAYOUT, kilobits_of(tables), n)
 
 
 def test_worlds_weigh_one_and_go_on_from_what_was_seen(tables: CostTables, knowledge: Knowledge) -> None:
