@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from dvfo_controller.split.engine import Engine, Mapping
 from dvfo_controller.split.server import ServerSettings, SplitServer, serving
 from dvfo_controller.split.shaping import TokenBucket
 from dvfo_env.errors import SplitError
+from tests.split.certificates import self_signed
 from tests.split.models import example, small_network
 
 TOKEN = b"a token of enough bytes"
@@ -79,7 +79,7 @@ def test_what_is_impossible_is_said_in_one_line(engine, server, cut, codec, imag
             client.request(image, cut, codec_name=codec)
 
 
-def test_a_server_that_is_full_says_busy_and_the_device_answers(engine, expected) -> None:
+def test_a_server_that_is_full_says_busy_and_the_device_answers(engine, expected, monkeypatch) -> None:
     made = SplitServer(Engine(small_network(batch="n")), ServerSettings(max_queue=1, max_batch=1))
     with serving(made), SplitClient(engine, made.address, timeout_ms=5000) as client:
         client.wait_connected()
@@ -92,7 +92,7 @@ def test_a_server_that_is_full_says_busy_and_the_device_answers(engine, expected
             go_on.wait(10)
             return [(expected,)]
 
-        worker.batches.run = slow
+        monkeypatch.setattr(worker.batches, "run", slow)
         others = [SplitClient(engine, made.address, timeout_ms=5000) for _ in range(2)]
         threads = []
         for other in others:
@@ -177,15 +177,10 @@ def test_another_model_is_refused(engine) -> None:
 
 
 def test_tls_and_token_over_a_certificate_of_ones_own(engine, expected, tmp_path: Path) -> None:
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=edge"
-    )
-    options = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
-    subprocess.run([*command.split(), *options], check=True, capture_output=True)
-    settings = ServerSettings(token=TOKEN, tls_cert=str(cert), tls_key=str(key))
+    cert, key = self_signed(tmp_path)
+    settings = ServerSettings(token=TOKEN, tls_cert=cert, tls_key=key)
     with serving(SplitServer(Engine(engine.network), settings)) as address:
-        with SplitClient(engine, address, token=TOKEN, tls_ca=str(cert), timeout_ms=5000) as client:
+        with SplitClient(engine, address, token=TOKEN, tls_ca=cert, timeout_ms=5000) as client:
             client.wait_connected()
             for cut in ("image", "residual"):
                 answer = client.request(example(), cut)
