@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,9 @@ from dvfo_env.hardware.topology import discover as discover_topology
 #: The governor under which energy-aware scheduling works; any other one switches it off.
 #: https://docs.kernel.org/scheduler/sched-energy.html
 EAS_GOVERNOR = "schedutil"
+
+#: Two clocks that differ by less are the same one, written with fewer digits.
+SAME_CLOCK = 1e-3
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,24 @@ class Board:
             if celsius is not None and limit is not None and celsius >= limit - below_c:
                 return f"{zone.name} is at {celsius:g} C (limit {limit:g} C)"
         return None
+
+    def choices(self, domain: Domain, clocks_mhz: Sequence[float]) -> tuple[bool, ...]:
+        """Which of a policy's clocks it may choose here: the legal ones, always at least one.
+
+        Where the clock cannot be set that is the one nearest to what stands now, the highest where that is
+        not known. Where none is legal it is the one nearest to what the highest would be snapped down to.
+        """
+        axis = self.knobs[domain]
+        if axis.settable:
+            legal = [abs(axis.snapped_down(mhz) / mhz - 1.0) < SAME_CLOCK for mhz in clocks_mhz]
+            if any(legal):
+                return tuple(legal)
+            wanted = axis.snapped_down(max(clocks_mhz))
+        else:
+            stands = current_mhz(self.sysfs, self.knobs)[domain] or (axis.mhz[-1] if axis.mhz else None)
+            wanted = max(clocks_mhz) if stands is None else stands
+        nearest = min(clocks_mhz, key=lambda mhz: abs(mhz - wanted))
+        return tuple(mhz == nearest for mhz in clocks_mhz)
 
     def mask(self, domain: Domain, reason: str) -> None:
         """Take a domain from the choices, because it turned out that it cannot be set."""

@@ -10,6 +10,7 @@ import socket
 import threading
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from socketserver import TCPServer
 
 from dvfo_controller.board.board import Board, Reading
 from dvfo_controller.safety.guard import Guard
@@ -120,7 +121,7 @@ class MetricsServer:
             raise BoardError(f"metrics address {address}: only loopback addresses are served")
         handler = type("Handler", (_Handler,), {"metrics": metrics})
         try:
-            self._server = HTTPServer((address, port), handler)
+            self._server = _Server((address, port), handler)
         except (OSError, OverflowError) as error:
             raise BoardError(f"metrics port {port}: {getattr(error, 'strerror', None) or error}") from None
         self.port = int(self._server.server_address[1])
@@ -136,6 +137,13 @@ class MetricsServer:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+class _Server(HTTPServer):
+    def server_bind(self) -> None:
+        """As HTTPServer does, without asking the name service for this machine's name."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = "localhost", int(self.server_address[1])
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -153,3 +153,13 @@ def test_what_may_not_be_written_is_masked_with_the_reason(tmp_path: Path) -> No
 def test_this_machine_is_readable() -> None:
     reading = Board.discover(sysfs=SysFs("/")).reading()
     assert reading.cpu_mhz is None or reading.cpu_mhz > 0
+
+
+def test_a_policy_may_choose_the_clocks_that_are_legal_here(tmp_path: Path) -> None:
+    board = found("orin", tmp_path)
+    assert board.choices("memory", (204.0, 665.6, 2133.0, 3199.0)) == (True, True, True, False)
+    assert board.choices("gpu", (306.0, 624.8, 1000.0)) == (True, True, False)
+    assert board.choices("gpu", (300.0, 1000.0)) == (True, False)
+    board.mask("gpu", "gone")
+    assert board.choices("gpu", (306.0, 408.0, 624.75)) == (True, False, False)  # it stands at 306
+    assert found("raspberry-pi", tmp_path / "pi").choices("gpu", (100.0, 500.0)) == (False, True)
