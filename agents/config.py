@@ -31,8 +31,9 @@ class LearnerConfig(Record):
 
     `history`: the observations of the last so many requests are stacked, newest first. `acts_on`: the parts
     of the action it decides on (default all); the rest stays as out of the box. `domain_randomisation`: train
-    on devices whose latency, power, round-trip and server times differ from the model by up to this share,
-    see `fleet`.
+    on devices whose latency, power, round-trip and server times differ from the model by up to this share;
+    `other_uplinks`: this share of the environments is on an uplink of another order of magnitude, so that the
+    policy has seen those too; see `fleet`.
 
     Subclasses name their `algorithm` and say whether they act on the Box view (`continuous`) or on the
     MultiDiscrete one.
@@ -55,6 +56,7 @@ class LearnerConfig(Record):
     history: Count = 1
     acts_on: Annotated[tuple[Part, ...], Field(min_length=1)] | None = None
     domain_randomisation: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    other_uplinks: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
     algorithm: str
 
     @property

@@ -76,6 +76,7 @@ class TrainingEnv(SB3VecEnv):
         acts_on: the parts of the action that the learner decides on; None for all.
         domain_randomisation: devices differ from their model by up to this share, see `Fleet`; 0 for the
             model itself.
+        other_uplinks: share of the environments whose uplink is another, see `Fleet`.
         clock: seconds, for the share of the time spent here.
 
     `recent_costs` holds the cost per request of the last 256 episodes that ended (dropped requests included),
@@ -95,6 +96,7 @@ class TrainingEnv(SB3VecEnv):
         history: int = 1,
         acts_on: tuple[str, ...] | None = None,
         domain_randomisation: float = 0.0,
+        other_uplinks: float = 0.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         super().__init__(tables, n_envs, continuous=continuous, seed=seed)
@@ -102,8 +104,8 @@ class TrainingEnv(SB3VecEnv):
         self.action_space = self.view.space
         self.observation_space = gym.spaces.Box(-1.0, 1.0, (history * OBSERVATION_SIZE,), np.float32)
         self.history = History(history)
-        if domain_randomisation > 0.0:
-            self.simulator = Fleet(tables, n_envs, domain_randomisation, seed)
+        if domain_randomisation > 0.0 or other_uplinks > 0.0:
+            self.simulator = Fleet(tables, n_envs, domain_randomisation, seed, other_uplinks=other_uplinks)
         self.cost_knee = cost_knee
         self._latency_weight_per_ms = float(tables.params[0]["latency_weight_per_ms"])
         self.recent_costs: deque[float] = deque(maxlen=256)

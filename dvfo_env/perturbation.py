@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from dvfo_env.errors import ConfigError
 from dvfo_env.tables import CostTables
 
+#: Factors of other uplinks: from 5G down to a bad 3G link, and somewhat up.
+UPLINK_RATES, UPLINK_RTTS = (1.0 / 256.0, 2.0), (0.5, 16.0)
 _POWERS = ("radio_base_mw", "radio_mw_per_mbps", "radio_wait_mw")
 
 
@@ -26,6 +28,7 @@ class Perturbation:
     power:   power of the device and of its radio, in every phase
     rtt:     round-trip times
     server:  time that the server takes, decoding included
+    rate:    rate of the uplink
 
     Raises:
         ConfigError: a factor is not a finite number above 0.
@@ -35,6 +38,7 @@ class Perturbation:
     power: float = 1.0
     rtt: float = 1.0
     server: float = 1.0
+    rate: float = 1.0
 
     def __post_init__(self) -> None:
         for name, factor in dataclasses.asdict(self).items():
@@ -58,12 +62,24 @@ def draw_perturbations(spread: float, n: int, seed: int) -> tuple[Perturbation, 
     return tuple(Perturbation(*map(float, row)) for row in factors)
 
 
+def draw_uplinks(n: int, seed: int) -> tuple[Perturbation, ...]:
+    """`n` other uplinks: the scenario's with rates and round-trip times of another order of magnitude.
+
+    Factors are independent and log-uniform, of the rate within `UPLINK_RATES`, of round-trip times within
+    `UPLINK_RTTS`. The same arguments give the same factors.
+    """
+    rng = np.random.default_rng(seed)
+    low, high = np.log(np.array([UPLINK_RATES, UPLINK_RTTS]).T)
+    factors = np.exp(rng.uniform(low, high, size=(n, 2)))
+    return tuple(Perturbation(rate=float(rate), rtt=float(rtt)) for rate, rtt in factors)
+
+
 def perturbed(tables: CostTables, perturbation: Perturbation) -> CostTables:
     """The tables of a device that differs from the model by `perturbation`.
 
     Cost weights, the reference they come from, deadlines and time-outs stay those of `tables`, so that costs
     compare. Factors multiply: perturbing perturbed tables perturbs further. Clock delays, the thermal
-    model, the uplink's rate and the time to decide are left alone.
+    model and the time to decide are left alone.
     """
     latency, power = perturbation.latency, perturbation.power
     head = _scaled(tables.head, np.array([latency, latency * power, latency * power]))
@@ -84,6 +100,7 @@ def perturbed(tables: CostTables, perturbation: Perturbation) -> CostTables:
         codec=_scaled(tables.codec, np.array([power])),
         send=send,
         params=params,
+        rate_factor=tables.rate_factor * perturbation.rate,
         rtt_factor=tables.rtt_factor * perturbation.rtt,
         load_factor=tables.load_factor * perturbation.server,
     )

@@ -60,8 +60,8 @@ class CostTables:
 
     `choices` holds the value of every index of every action part, in physical units or names; the last cut is
     always "everything local". `encoders` [K][Z] names what encodes at each cut on each compression level: the
-    raw input has codecs of its own, and nothing is encoded at the last cut. `rtt_factor` and `load_factor`
-    multiply those columns of every bank (`perturbation.perturbed`).
+    raw input has codecs of its own, and nothing is encoded at the last cut. `rate_factor`, `rtt_factor` and
+    `load_factor` multiply those columns of every bank (`perturbation.perturbed`).
     """
 
     scenario: Scenario
@@ -80,6 +80,7 @@ class CostTables:
     reference_latency_ms: float
     reference_energy_mj: float
     coefficients: dict[str, Coefficient]
+    rate_factor: float = 1.0
     rtt_factor: float = 1.0
     load_factor: float = 1.0
 
@@ -105,9 +106,10 @@ class CostTables:
         bank and episode seeds meet exactly the same world.
         """
         uplink = cast(Hashable, self.uplink)
-        if self.rtt_factor == 1.0 and self.load_factor == 1.0:
+        factors = (self.rate_factor, self.rtt_factor, self.load_factor)
+        if factors == (1.0, 1.0, 1.0):
             return _bank(uplink, self.server, seed)
-        return _scaled_bank(uplink, self.server, seed, self.rtt_factor, self.load_factor)
+        return _scaled_bank(uplink, self.server, seed, factors)
 
     def describe_action(self, indices: NDArray[np.integer]) -> dict[str, str | float]:
         """One action [6] as names and physical units; `compression` is what encodes at the chosen cut."""
@@ -144,20 +146,27 @@ def _bank(uplink_key: Hashable, server: ServerModel, seed: int) -> NDArray[np.fl
     bank = np.zeros((BANK_SAMPLES, 4), dtype=np.float32)
     bank[:, :LOAD] = uplink.bank(BANK_SAMPLES, seed)
     bank[:, LOAD] = server.load_bank(BANK_SAMPLES, uplink.step_ms, seed)
-    bank[:, RATE_LOG2] = np.log2(np.maximum(bank[:, RATE], np.float32(2.0**FLOOR_LOG2)))
+    bank[:, RATE_LOG2] = _rate_log2(bank)
     bank.setflags(write=False)
     return bank
 
 
 @lru_cache(maxsize=32)
 def _scaled_bank(
-    uplink_key: Hashable, server: ServerModel, seed: int, rtt_factor: float, load_factor: float
+    uplink_key: Hashable, server: ServerModel, seed: int, factors: tuple[float, float, float]
 ) -> NDArray[np.float32]:
+    """The bank with rate, round-trip time and server load times `factors`."""
     bank = _bank(uplink_key, server, seed).copy()
-    bank[:, RTT] *= np.float32(rtt_factor)
-    bank[:, LOAD] *= np.float32(load_factor)
+    bank[:, [RATE, RTT, LOAD]] *= np.array(factors, dtype=np.float32)
+    if factors[0] != 1.0:
+        bank[:, RATE_LOG2] = _rate_log2(bank)
     bank.setflags(write=False)
     return bank
+
+
+def _rate_log2(bank: NDArray[np.float32]) -> NDArray[np.float32]:
+    """log2 of a bank's rates; a link that carries nothing counts as `FLOOR_LOG2`."""
+    return np.log2(np.maximum(bank[:, RATE], np.float32(2.0**FLOOR_LOG2)))
 
 
 def compile_scenario(scenario: Scenario) -> CostTables:

@@ -46,6 +46,7 @@ def build_learner(config: AgentConfig, tables: CostTables, seed: int) -> Learner
         history=config.history,
         acts_on=config.acts_on,
         domain_randomisation=config.domain_randomisation,
+        other_uplinks=config.other_uplinks,
     )
     module = importlib.import_module(f"dvfo_agents.learners.{config.algorithm.replace('-', '_')}")
     learner: Learner = module.build(config, env, seed)

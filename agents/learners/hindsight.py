@@ -39,7 +39,7 @@ from dvfo_agents.learners.base import ACTIVATIONS, geometric
 from dvfo_agents.planning.useful_actions import useful_actions
 from dvfo_agents.training_env import Memory, TrainingEnv, compress
 from dvfo_env.errors import ConfigError
-from dvfo_env.perturbation import draw_perturbations, perturbed
+from dvfo_env.perturbation import Perturbation, draw_perturbations, draw_uplinks, perturbed
 from dvfo_env.tables import CostTables
 
 _BATCH_STEPS = 64  # batch steps in one advance
@@ -246,13 +246,17 @@ def _drawn(scores: Tensor) -> Tensor:
 def _joint_actions(tables: CostTables, config: HindsightConfig) -> NDArray[np.int64]:
     """The joint actions it chooses between; those of differing devices where these are trained on."""
     actions = useful_actions(tables, config.candidates)
-    if config.domain_randomisation == 0.0:
+    devices: list[Perturbation] = []
+    if config.domain_randomisation > 0.0:
+        devices += draw_perturbations(config.domain_randomisation, _RANDOMISED_DEVICES, seed=0)
+    if config.other_uplinks > 0.0:
+        devices += draw_uplinks(_RANDOMISED_DEVICES, seed=0)
+    if not devices:
         return actions
-    others = [
-        useful_actions(perturbed(tables, device), config.candidates)
-        for device in draw_perturbations(config.domain_randomisation, _RANDOMISED_DEVICES, seed=0)
-    ]
-    return np.unique(np.concatenate([actions, *others]), axis=0)[: 2 * config.candidates]
+    others = [useful_actions(perturbed(tables, device), config.candidates) for device in devices]
+    every = np.concatenate([actions, *others])
+    _, first = np.unique(every, axis=0, return_index=True)
+    return every[np.sort(first)][: 2 * config.candidates]  # those of the scenario itself come first
 
 
 def build(config: HindsightConfig, env: TrainingEnv, seed: int) -> HindsightLearner:

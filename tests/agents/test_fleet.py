@@ -51,3 +51,21 @@ def test_devices_are_drawn_again_and_a_restored_fleet_has_the_same_ones(tables: 
 def test_other_seeds_draw_other_devices(tables: CostTables) -> None:
     rewards = [first_rewards(Fleet(tables, GROUPS, spread=0.2, seed=seed)) for seed in (0, 1)]
     assert not np.isin(rewards[0], rewards[1]).any()
+
+
+def test_a_share_of_the_fleet_is_on_other_uplinks(tables: CostTables) -> None:
+    plain, fleet = Simulator(tables, 32), Fleet(tables, 32, spread=0.0, seed=1, other_uplinks=0.125)
+    plain.reset(np.arange(32))
+    fleet.reset(np.arange(32))
+    at_home, elsewhere = play(plain, 50), play(fleet, 50)
+    np.testing.assert_array_equal(at_home[:, :28], elsewhere[:, :28])
+    assert (at_home[:, 28:] != elsewhere[:, 28:]).any(axis=0).all()
+
+
+def test_other_uplinks_are_drawn_again_and_restored(tables: CostTables) -> None:
+    fleet = Fleet(tables, 16, spread=0.0, seed=3, other_uplinks=0.25)
+    play(fleet, 3 * REDRAW_STEPS + 7)
+    other = Fleet(tables, 16, spread=0.0, seed=3, other_uplinks=0.25)
+    other.states[:] = fleet.states
+    other.restore_age(fleet.age)
+    np.testing.assert_array_equal(play(fleet, REDRAW_STEPS, 5), play(other, REDRAW_STEPS, 5))

@@ -13,10 +13,17 @@ from hypothesis import strategies as st
 from dvfo_agents.result_cache import tables_digest
 from dvfo_env.errors import ConfigError
 from dvfo_env.oracle import bound_costs, clairvoyant_actions
-from dvfo_env.perturbation import Perturbation, draw_perturbations, perturbed
+from dvfo_env.perturbation import (
+    UPLINK_RATES,
+    UPLINK_RTTS,
+    Perturbation,
+    draw_perturbations,
+    draw_uplinks,
+    perturbed,
+)
 from dvfo_env.simulator import Simulator
 from dvfo_env.state import COST, DROP_COST, ENERGY_MJ, LATENCY_MS, OUTCOME, TIMED_OUT
-from dvfo_env.tables import LOAD, RTT, CostTables, compile_scenario
+from dvfo_env.tables import LOAD, RATE, RATE_LOG2, RTT, CostTables, compile_scenario
 from tests import worlds
 
 SLACK = 1.0 - 1e-5  # outcomes are float32
@@ -45,7 +52,7 @@ def test_factors_of_one_give_bit_equal_tables(tmp_path: Path) -> None:
     assert tables_digest(same) == tables_digest(tables)
 
 
-@pytest.mark.parametrize("part", ["latency", "power", "rtt", "server"])
+@pytest.mark.parametrize("part", ["latency", "power", "rtt", "server", "rate"])
 def test_every_factor_changes_the_digest(tmp_path: Path, part: str) -> None:
     tables = compile_scenario(worlds.scenario(tmp_path))
     assert tables_digest(perturbed(tables, Perturbation(**{part: 1.01}))) != tables_digest(tables)
@@ -142,7 +149,8 @@ def test_the_bound_stays_a_bound(
 def test_draws_stay_in_range_and_come_again() -> None:
     drawn = draw_perturbations(0.2, 500, seed=3)
     factors = np.array([astuple(p) for p in drawn])
-    assert factors.shape == (500, 4)
+    assert (factors[:, 4] == 1.0).all()  # the uplink's rate is no error of a model
+    factors = factors[:, :4]
     assert factors.min() >= 0.8
     assert factors.max() <= 1.2
     assert factors.mean(axis=0) == pytest.approx(np.ones(4), abs=0.02)
@@ -152,6 +160,21 @@ def test_draws_stay_in_range_and_come_again() -> None:
     assert draw_perturbations(0.2, 5, seed=4) != drawn[:5]
     assert draw_perturbations(0.0, 3, seed=3) == (Perturbation(),) * 3
     assert draw_perturbations(0.2, 0, seed=3) == ()
+
+
+def test_other_uplinks_differ_by_orders_of_magnitude_and_come_again(tmp_path: Path) -> None:
+    drawn = draw_uplinks(400, seed=5)
+    rates, rtts = np.array([p.rate for p in drawn]), np.array([p.rtt for p in drawn])
+    assert UPLINK_RATES[0] <= rates.min() < 0.02
+    assert 1.0 < rates.max() <= UPLINK_RATES[1]
+    assert UPLINK_RTTS[0] <= rtts.min() < 1.0 < rtts.max() <= UPLINK_RTTS[1]
+    assert draw_uplinks(3, seed=5) == drawn[:3]
+    tables = compile_scenario(worlds.scenario(tmp_path))
+    other = perturbed(tables, Perturbation(rate=0.125))
+    assert np.allclose(other.bank(0)[:, RATE], 0.125 * tables.bank(0)[:, RATE], rtol=1e-6)
+    moving = tables.bank(0)[:, RATE] > 0.1
+    lower = tables.bank(0)[moving, RATE_LOG2] - 3.0
+    assert np.allclose(other.bank(0)[moving, RATE_LOG2], lower, atol=1e-4)
 
 
 @pytest.mark.parametrize("spread", [-0.1, 1.0, float("nan")])
