@@ -27,6 +27,7 @@ VERBS = {
     "export": "write a policy bundle, or C source, that a device runs",
     "leaderboard": "add results to the leaderboard, run them again, rank the agents",
     "validate": "re-run rows of a results file and compare",
+    "verify": "run joint actions for real on this machine; compare with what the model predicts",
     "bench": "measure the speed of the environment, the oracle and training",
 }
 

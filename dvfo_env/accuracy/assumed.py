@@ -19,7 +19,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
 from math import inf, log, prod
 from typing import NamedTuple
 
@@ -51,6 +50,9 @@ _AVERAGED = (
     "lost_points", "lost_low", "lost_high",
 )  # fmt: skip
 _PER_ELEMENT = ("bytes_mean", "bytes_p95", "encode_ms", "decode_ms")
+
+#: Derived tables by their card.
+_DERIVED: dict[str, AccuracyTable] = {}
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,10 @@ def assumed_table(card: WorkloadCard) -> AccuracyTable:
     Raises:
         ConfigError: fewer than two measured networks ship.
     """
-    return _derived(card.name)
+    key = card.model_dump_json()
+    if key not in _DERIVED:
+        _DERIVED[key] = derive(card, [table for table in _measured_tables() if table.workload != card.name])
+    return _DERIVED[key]
 
 
 def leave_one_out() -> tuple[LeftOut, ...]:
@@ -155,12 +160,6 @@ def derive(card: WorkloadCard, tables: Sequence[AccuracyTable]) -> AccuracyTable
         difficulty=Difficulty(),
         rows=columns_of(rows),
     )
-
-
-@cache
-def _derived(workload: str) -> AccuracyTable:
-    tables = [table for table in _measured_tables() if table.workload != workload]
-    return derive(load_workload(workload), tables)
 
 
 def _measured_tables() -> list[AccuracyTable]:

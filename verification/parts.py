@@ -1,0 +1,142 @@
+"""What a scenario of this machine needs beside the device profile: codecs, server tails, the way there."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter_ns
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvfo_controller.split.client import SplitClient
+from dvfo_controller.split.codecs import Codecs, is_image_codec
+from dvfo_controller.split.cutting import Cut
+from dvfo_controller.split.engine import Engine, Mapping
+from dvfo_env.accuracy import AccuracyTable, assumed_table
+from dvfo_env.accuracy.levels import Levels, compression_levels
+from dvfo_env.accuracy.table import Machine, Row, columns_of
+from dvfo_env.codecs.reference import reference_encode_ms
+from dvfo_env.errors import SplitError
+from dvfo_env.workloads import WorkloadCard
+
+Image = NDArray[np.uint8]
+Tell = Callable[[str], None]
+
+#: A codec is timed this often on each image, after one run that warms up; the median counts.
+CODEC_REPEATS = 3
+#: Requests a cut is timed by on the server, after two that warm up; the median counts.
+TAIL_REPEATS = 9
+_WARM_UP = 2
+
+
+@dataclass(frozen=True)
+class ServerTimes:
+    """The server as the client meets it: time of what follows each cut [ms], of the way there and back."""
+
+    tail_ms: dict[str, float]
+    loopback_ms: float
+
+
+def codec_table(
+    card: WorkloadCard, engine: Engine, images: Sequence[Image], levels: int, tell: Tell
+) -> AccuracyTable:
+    """An accuracy table whose bytes and times were measured here, on features of `images`.
+
+    What settings lose is taken from networks that were measured elsewhere (`assumed_table`), and so is the
+    choice of `levels` settings a cut. Bottlenecks are left out: they need weights trained for the network.
+    """
+    assumed = assumed_table(card)
+    rows = [row for row in assumed.all_rows() if not row.codec.startswith("bottleneck")]
+    choice = compression_levels(assumed.model_copy(update={"rows": columns_of(rows)}), card, levels)
+    codecs = Codecs(engine)
+    found: list[Row] = []
+    for k, name in enumerate(choice.cuts):
+        tell(f"timing codecs, cut {k + 1} of {len(choice.cuts)}")
+        found += _timed_at(engine, codecs, engine.cut(name), _settings(choice, k), images)
+    return AccuracyTable(
+        name=f"{card.name}-here",
+        title=f"{card.title}: bytes and times measured on this machine, points lost derived",
+        note="lost points are derived from other networks: only bytes and times were measured here",
+        workload=card.name,
+        evidence="assumed",
+        source=f"bytes and times: dvfo verify, {len(images)} synthetic images; lost points: {assumed.source}",
+        charges=assumed.charges,
+        machine=Machine(
+            cpu=platform.processor() or platform.machine(),
+            software=f"numpy {np.__version__}",
+            reference_encode_ms=reference_encode_ms(),
+        ),
+        difficulty=assumed.difficulty,
+        rows=columns_of(found),
+    )
+
+
+def _settings(choice: Levels, cut: int) -> list[Row]:
+    """The distinct settings of a cut."""
+    return list({(row.codec, row.ranking): row for row in choice.rows[cut]}.values())
+
+
+def _timed_at(
+    engine: Engine, codecs: Codecs, cut: Cut, rows: list[Row], images: Sequence[Image]
+) -> list[Row]:
+    features = [[tensor.copy() for tensor in engine.run_head(cut, image)] for image in images]
+    found = []
+    for row in rows:
+        size, encode_ms, decode_ms = [], [], []
+        for image, tensors in zip(images, features, strict=True):
+            for repeat in range(CODEC_REPEATS + 1):
+                begun = perf_counter_ns()
+                frame = codecs.encode(cut, row.codec, tensors, image)
+                encoded = perf_counter_ns()
+                codecs.decode(cut, memoryview(frame))
+                if repeat:
+                    encode_ms.append((encoded - begun) * 1e-6)
+                    decode_ms.append((perf_counter_ns() - encoded) * 1e-6)
+            size.append(len(frame))
+        found.append(
+            row._replace(
+                bytes_mean=float(np.mean(size)),
+                bytes_p95=float(np.quantile(size, 0.95)),
+                encode_ms=float(np.median(encode_ms)),
+                decode_ms=float(np.median(decode_ms)),
+            )
+        )
+    return found
+
+
+def server_times(
+    client: SplitClient, table: AccuracyTable, mapping: Mapping, image: Image, tell: Tell
+) -> ServerTimes:
+    """Time every cut's tail on the server through an unshaped client, least first to warm up.
+
+    The server's own time less that of decoding is the tail's; what the request was away beyond the server's
+    time and sending is the way there and back.
+
+    Raises:
+        SplitError: the server did not answer.
+    """
+    decode = {(row.cut, row.codec): row.decode_ms for row in table.all_rows()}
+    cuts = list(dict.fromkeys(row.cut for row in table.all_rows()))
+    tails, away = {}, []
+    for number, cut in enumerate(reversed(cuts)):
+        tell(f"timing the server's tails, cut {number + 1} of {len(cuts)}")
+        codec = _timing_codec(cut, table)
+        times = []
+        for repeat in range(TAIL_REPEATS + _WARM_UP):
+            answer = client.request(image, cut, mapping, codec)
+            if answer.where != "server":
+                raise SplitError(f"timing the tail after {cut}: the server did not answer: {answer.why}")
+            if repeat >= _WARM_UP:
+                times.append(answer.phases_ms["server"])
+                away.append(answer.phases_ms["network"])
+        tails[cut] = max(float(np.median(times)) - decode.get((cut, codec), 0.0), 0.0)
+    return ServerTimes(tails, float(np.median(away)))
+
+
+def _timing_codec(cut: str, table: AccuracyTable) -> str:
+    """A setting of the table that is cheap to decode: of those at the cut the one with the least time."""
+    rows = [row for row in table.all_rows() if row.cut == cut]
+    images = [row for row in rows if is_image_codec(row.codec)]
+    return min(images or rows, key=lambda row: row.decode_ms).codec
