@@ -14,11 +14,13 @@ class SysFs:
 
     def __init__(self, root: Path | str = "/") -> None:
         self.root = Path(root)
+        self._below = f"{self.root}/".replace("//", "/")
 
     def read(self, path: str) -> str | None:
         """Text of a file without surrounding white space, or None where it cannot be read."""
         try:
-            return (self.root / path).read_text(encoding="utf-8", errors="replace").strip("\0 \n\t")
+            with open(f"{self._below}{path}", "rb", buffering=0) as file:
+                return file.readall().decode("utf-8", errors="replace").strip("\0 \n\t")
         except OSError:
             return None
 
@@ -57,7 +59,7 @@ class SysFs:
         Raises:
             OSError: the kernel refused.
         """
-        descriptor = os.open(self.root / path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+        descriptor = os.open(f"{self._below}{path}", os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
         try:
             os.write(descriptor, text.encode())
         finally:

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,7 +126,7 @@ def test_a_client_that_dawdles_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> No
 def test_status_tells_of_a_run_and_of_what_one_left(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def status() -> dict:
+    def status() -> dict[str, Any]:
         assert main(["status", "--json", "--sysfs-root", str(tmp_path)]) in (0, 1)
         return json.loads(capsys.readouterr().out)
 
