@@ -45,7 +45,7 @@ class GraphBuilder:
     def constant(self, array: NDArray[Any]) -> str:
         """Name of a constant."""
         name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self.constants.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
     def wide(self, array: NDArray[np.float32]) -> str:

@@ -22,10 +22,18 @@ INPUT, OUTPUT = "observations", "action"
 class GraphPolicy:
     """A `DevicePolicy` that runs `policy.onnx` with input and output bound once."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, features: int, history: int) -> None:
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        features: int,
+        history: int,
+        sizes: tuple[int, ...],
+    ) -> None:
         self._features = features
+        self._top = np.array(sizes, dtype=np.uint64) - 1
         self._stacked = np.zeros((1, features * history), dtype=np.float32)
         self._action = np.zeros(len(PARTS), dtype=np.int64)
+        self._unsigned = self._action.view(np.uint64)  # below 0 is far above the highest index
         self._begun = False
         self._session = session
         self._binding = session.io_binding()
@@ -36,7 +44,8 @@ class GraphPolicy:
         """Joint-action indices int64 [6] for an observation float32 [features].
 
         Raises:
-            ActionError: the observation has another shape or is not finite.
+            ActionError: the observation has another shape or is not finite, or the graph decides on what is
+                not there.
         """
         size, row = self._features, self._stacked[0]
         if observation.shape != (size,) or not np.isfinite(observation).all():
@@ -48,6 +57,8 @@ class GraphPolicy:
             row[size:] = row[:-size].copy()  # newest first
             row[:size] = observation
         self._session.run_with_iobinding(self._binding)
+        if (self._unsigned > self._top).any():
+            raise ActionError(f"policy: decided on {self._action.tolist()}: highest are {self._top.tolist()}")
         return self._action.copy()
 
     def reset(self) -> None:
@@ -70,4 +81,4 @@ def open(bundle: Bundle) -> GraphPolicy:
     found = [(t.name, t.type, t.shape) for t in (*session.get_inputs(), *session.get_outputs())]
     if found != expected:
         raise BundleError(f"{bundle.path / MODEL}: has {found}, a policy has {expected}")
-    return GraphPolicy(session, features, history)
+    return GraphPolicy(session, features, history, bundle.manifest.action.sizes)

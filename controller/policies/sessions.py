@@ -47,7 +47,7 @@ def read_tables(bundle: Bundle, name: str = "tables.onnx") -> dict[str, NDArray[
         arrays = session.run(names, {})
     except Exception as error:
         raise BundleError(f"{bundle.path / name}: does not run: {_line(error)}") from None
-    return {key: np.ascontiguousarray(value) for key, value in zip(names, arrays, strict=True)}
+    return {key: np.asarray(value, order="C") for key, value in zip(names, arrays, strict=True)}
 
 
 def _line(error: Exception) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 from numpy.typing import NDArray
 
+from dvfo_agents.checkpoint import write_checkpoint
 from dvfo_agents.config import AgentConfig
 from dvfo_agents.decisions import decision
 from dvfo_agents.learned import LearnedPolicy
+from dvfo_agents.run_folder import RunConfig, RunFolder
 from dvfo_agents.view import AgentView, agent_view
 from dvfo_env.observation import OBSERVATION_SIZE
 from dvfo_env.simulator import Simulator
@@ -39,6 +43,21 @@ def random_policy(name: str, tables: CostTables, seed: int = 0) -> LearnedPolicy
     weights = random_weights(config, view, np.random.default_rng(seed))
     decide = decision(config, weights, view.sizes.tolist(), config.history * OBSERVATION_SIZE)
     return LearnedPolicy(config.label, Path(name), tables.scenario, 1000, view, decide, config.history)
+
+
+def random_run(folder: Path, name: str, tables: CostTables) -> Path:
+    """A run folder with one checkpoint of random weights."""
+    algorithm, changes = AGENTS[name]
+    config = small.agent(algorithm, **changes)
+    run = RunConfig(seed=0, steps=1000, minutes=None, agent=config, scenario=tables.scenario)
+    weights = random_weights(config, agent_view(tables, config), np.random.default_rng(0))
+    files = {
+        "weights.safetensors": safetensors.numpy.save(weights),
+        "counters.json": json.dumps({"action_sizes": tables.sizes}).encode(),
+    }
+    with RunFolder.create(folder, run) as made:
+        write_checkpoint(made.checkpoints, 1000, files, {})
+    return folder
 
 
 def random_weights(

@@ -88,12 +88,10 @@ def test_recorded_decisions_are_those_of_real_episodes(tables: CostTables, tmp_p
         np.testing.assert_array_equal(policy.act(observation[None])[0], action)
 
 
-def test_from_training_to_a_checked_bundle_on_the_command_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_from_a_run_to_a_checked_bundle_on_the_command_line(
+    tables: CostTables, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert dvfo_train.main([*small.train_arguments(tmp_path, "hindsight", steps=600), "--json"]) == 0
-    run, out = tmp_path / "run", tmp_path / "bundle"
-    capsys.readouterr()
+    run, out = policies.random_run(tmp_path / "run", "hindsight", tables), tmp_path / "bundle"
     assert dvfo(["export", str(run), "--out", str(out), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["digest"] == read_bundle(out).digest
@@ -101,21 +99,24 @@ def test_from_training_to_a_checked_bundle_on_the_command_line(
     assert json.loads(capsys.readouterr().out)["mismatch"] is None
     device, policy = open_policy(read_bundle(out)), load_policy(run)
     noise = np.random.default_rng(2).uniform(-1.0, 1.0, size=(200, 25)).astype(np.float32)
-    found = np.array([device.decide(row) for row in noise])
-    np.testing.assert_array_equal(found, policy.act(noise))
+    np.testing.assert_array_equal([device.decide(row) for row in noise], policy.act(noise))
     assert dvfo(["export", str(run), "--out", str(out)]) == 0, "a bundle is replaced"
-    assert "digest" in capsys.readouterr().out
+    assert told["digest"] in capsys.readouterr().out, "and made the same again"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("do not touch")
+    assert dvfo(["export", str(run), "--out", str(tmp_path / "mine")]) == 2
+    assert "holds no bundle" in capsys.readouterr().err
+    assert controller(["selfcheck", str(out), "--digest", "0" * 64]) == 2
+    assert "expected 000" in capsys.readouterr().err
 
 
 def test_what_cannot_be_exported_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "thesis.tex").write_text("mine")
-    for source, out, message in (
-        ("nothing-here", "b", "neither a run folder nor a baseline"),
-        ("planner", "b", "name one with --scenario"),
-        (str(tmp_path / "full"), "b", "holds no run"),
+    for source, message in (
+        ("nothing-here", "neither a run folder nor a baseline"),
+        ("planner", "name one with --scenario"),
+        (str(tmp_path), "holds no run"),
     ):
-        assert dvfo(["export", source, "--out", str(tmp_path / out)]) == 2
+        assert dvfo(["export", source, "--out", str(tmp_path / "bundle")]) == 2
         assert message in capsys.readouterr().err
 
 

@@ -25,8 +25,8 @@ WORLDS: dict[str, dict[str, Any]] = {
     "classes": {"requests": {"period_ms": 150.0, "deadline_ms": 400.0, "difficulty": "known"}},
     "impatient": {"offload_timeout_ms": 60.0},
 }
-#: The environment's logarithms are the C library's log2f, whose last bit is off in one of 700; the device's are
-#: rounded correctly. 2^-22 is one bit of log2 of 1 Gbit/s over the span of 7 octaves, and the feature's own.
+#: The environment's logarithms are the C library's log2f, whose last bit is off in one of 700; those of the
+#: device are rounded correctly. 2^-22: one bit of log2 of 1 Gbit/s over seven octaves, and one of its own.
 LOGARITHMS = {"rate_last", "rate_before", "rate_smooth", "rtt", "server_factor"}
 ONE_BIT = 2.0**-22
 
