@@ -94,6 +94,17 @@ class ClockAxis:
         """The knob whose clocks name the axis' clocks."""
         return max(self.knobs, key=lambda knob: knob.points[-1] / knob.per_mhz)
 
+    def with_known_clocks(self) -> ClockAxis:
+        """This axis for those who try every clock: one of firmware that lists none is left alone.
+
+        Between the ends of its range the legal clocks are not known, and the lowest rates of a memory are not
+        safe on every board.
+        """
+        if not any(knob.held and not knob.listed for knob in self.knobs):
+            return self
+        reason = "the firmware lists no clocks of this domain: left alone"
+        return replace(self, mhz=self.mhz[-1:], settable=False, reason=reason)
+
     def thinned(self, most: int | None) -> ClockAxis:
         """At most `most` clocks, evenly spaced with both ends kept; None keeps all."""
         if most is None or len(self.mhz) <= most:

@@ -47,3 +47,17 @@ def test_slower_clusters_go_to_the_same_place_of_their_range(tmp_path: Path) -> 
     little, mid, big = axis.knobs
     assert [point_of(knob, axis, 2800.0) for knob in (little, mid, big)] == [1_800_000, 2_400_000, 2_800_000]
     assert [point_of(knob, axis, 800.0) for knob in (little, mid, big)] == [300_000, 700_000, 800_000]
+
+
+def test_memory_whose_firmware_lists_no_rates_is_not_tried_out(tmp_path: Path) -> None:
+    clock = "sys/kernel/debug/bpmp/debug/clk/emc"
+    ends = {f"{clock}/min_rate": 40_800_000, f"{clock}/max_rate": 1_866_000_000}
+    now = {f"{clock}/mrq_rate_locked": 0, f"{clock}/state": 1, f"{clock}/rate": 1_866_000_000}
+    axis = discover_clocks(SysFs(trees.write(tmp_path, ends | now)))["memory"]
+    assert axis.settable
+    assert (axis.snapped_down(1600.0), axis.snapped_down(20.0)) == (1600.0, 40.8)
+    assert (axis.with_known_clocks().settable, axis.with_known_clocks().mhz) == (False, (1866.0,))
+    trees.write(tmp_path, {"sys/kernel/debug/bpmp/debug/emc/possible_rates": "204000 1866000 (kHz)"})
+    axis = discover_clocks(SysFs(tmp_path))["memory"]
+    assert axis.with_known_clocks() is axis
+    assert axis.mhz == (204.0, 1866.0)
