@@ -61,6 +61,17 @@ class Codecs:
         except CodecError as error:
             raise SplitError(f"cut {cut.name}: {name}: {error}") from None
 
+    def check(self, cut: Cut, name: str) -> None:
+        """Raises SplitError saying why a codec cannot be used at a cut, for any image of bytes."""
+        try:
+            if is_image_codec(name):
+                ImageCodec(name)
+                self._check_place(cut)
+            else:
+                self._feature_codec(cut, name)
+        except CodecError as error:
+            raise SplitError(f"cut {cut.name}: {name}: {error}") from None
+
     def decode(self, cut: Cut, frame: memoryview) -> list[Array]:
         """The tensors that cross, with batch dimension. Raises CodecError or SplitError for bad bytes."""
         specs = self._engine.tensors(cut)
@@ -103,10 +114,15 @@ class Codecs:
         return [ChannelCalibration.uncalibrated(codec_shape(spec.shape)) for spec in specs]
 
     def _check_image(self, cut: Cut, image: Array) -> None:
+        self._check_place(cut)
+        if image.dtype != np.uint8:
+            raise SplitError("image codecs take an image of bytes")
+
+    def _check_place(self, cut: Cut) -> None:
         if cut.tensors != (self._engine.network.input,):
             raise SplitError(f"cut {cut.name}: image codecs work at the first cut only")
-        if image.dtype != np.uint8 or self._engine.plan is None or self._engine.plan.scaling is None:
-            raise SplitError("image codecs take an image of bytes and a plan that says how it is scaled")
+        if self._engine.plan is None or self._engine.plan.scaling is None:
+            raise SplitError("image codecs need a plan that says how an image of bytes is scaled")
 
 
 def is_image_codec(name: str) -> bool:

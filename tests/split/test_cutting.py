@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
+
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+import torch
 
 from dvfo_controller.split.cutting import Network
 from dvfo_controller.split.engine import Engine, Mapping
@@ -12,10 +17,10 @@ from dvfo_env.errors import SplitError
 from tests.split.models import example, shape_reading_network, small_network
 
 
-def directly(model: bytes, image: np.ndarray) -> list[np.ndarray]:
+def directly(model: bytes, image: np.ndarray, name: str = "image") -> list[np.ndarray]:
     """The whole model as onnxruntime runs it."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    return session.run(None, {"image": image})
+    return session.run(None, {name: image})
 
 
 @pytest.mark.parametrize("two_answers", [False, True])
@@ -101,3 +106,29 @@ def test_sessions_are_bounded_and_made_in_the_background() -> None:
             future.result(timeout=30)
     assert len(engine._sessions) == 3
     assert engine.run_whole(example())[0].shape == (1, 10)
+
+
+@pytest.mark.slow
+def test_mobilenet_v2_is_the_same_at_every_cut_and_its_card_names_them(tmp_path: Path) -> None:
+    from dvfo_env.workloads import load_workload
+    from dvfo_env.workloads.networks import build_network
+    from dvfo_export.split_plan import named_cuts
+
+    file = tmp_path / "mobilenet-v2.onnx"
+    network = build_network("mobilenet-v2").eval()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporter's own use of what torch has deprecated
+        torch.onnx.export(network, (torch.rand(1, 3, 224, 224),), file, dynamo=True, verbose=False)
+    model = onnx.load(file).SerializeToString()  # weights inside
+    file.write_bytes(model)
+    engine = Engine(model, most_sessions=8)
+    image = example(size=224)
+    (expected,) = directly(model, image, engine.network.input)
+    card = load_workload("mobilenet-v2")
+    cuts = (*engine.network.cuts(), *named_cuts(file, card))
+    assert len(cuts) > 100
+    assert tuple(cut.name for cut in cuts[-len(card.cuts) :]) == card.cut_names
+    for cut in cuts:
+        head = engine.head(cut, image)
+        (found,) = engine.in_order(head.answers | engine.run_tail(cut, head.tensors))
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5, err_msg=cut.name)
