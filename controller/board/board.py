@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dvfo_env.hardware.clocks import DOMAINS, ClockAxis, Domain, current_mhz, discover_clocks
 from dvfo_env.hardware.heat import Throttling, Zone, battery_share, temperature_c, thermal_zones
-from dvfo_env.hardware.meters import EnergyCounter, energy_counters, power_rails
+from dvfo_env.hardware.meters import EnergyCounter, energy_counters, power_rails, whole_device_mw
 from dvfo_env.hardware.sysfs import SysFs
 from dvfo_env.hardware.topology import CPU, Topology
 from dvfo_env.hardware.topology import discover as discover_topology
@@ -46,6 +46,11 @@ class Reading:
     def hottest_c(self) -> float | None:
         """Highest temperature of all zones."""
         return max(self.temperatures_c.values(), default=None)
+
+    @property
+    def device_mw(self) -> float | None:
+        """Power of the whole device, or of all its rails where no sensor sees the whole."""
+        return whole_device_mw(self.power_mw)
 
 
 class Board:
@@ -90,18 +95,23 @@ class Board:
     def reading(self, power: bool = True) -> Reading:
         """What the board says now. Rails on an I2C bus take their time; `power=False` leaves them out."""
         now = self._clock()
-        clocks = current_mhz(self.sysfs, self.knobs)
+        cpu_mhz, gpu_mhz, mem_mhz = self.clocks_mhz()
         temperatures = {zone.name: temperature_c(self.sysfs, zone) for zone in self.zones}
         return Reading(
             at_s=now,
-            cpu_mhz=clocks["cpu"],
-            gpu_mhz=clocks["gpu"],
-            mem_mhz=clocks["memory"],
+            cpu_mhz=cpu_mhz,
+            gpu_mhz=gpu_mhz,
+            mem_mhz=mem_mhz,
             temperatures_c={name: value for name, value in temperatures.items() if value is not None},
             power_mw=self._power_mw(now) if power else {},
             battery_share=battery_share(self.sysfs),
             throttled=self._throttling() if self._throttling.known else None,
         )
+
+    def clocks_mhz(self) -> tuple[float | None, float | None, float | None]:
+        """CPU, GPU and memory clock now, and nothing else: two or three files."""
+        clocks = current_mhz(self.sysfs, self.knobs)
+        return clocks["cpu"], clocks["gpu"], clocks["memory"]
 
     def _power_mw(self, now: float) -> dict[str, float]:
         read = {name: rail() for name, rail in self._rails.items()}

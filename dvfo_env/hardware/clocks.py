@@ -95,7 +95,7 @@ class ClockAxis:
         return max(self.knobs, key=lambda knob: knob.points[-1] / knob.per_mhz)
 
     def with_known_clocks(self) -> ClockAxis:
-        """This axis for those who try every clock: one of firmware that lists none is left alone.
+        """What those see who try every clock: one of firmware that lists none is left alone.
 
         Between the ends of its range the legal clocks are not known, and the lowest rates of a memory are not
         safe on every board.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -199,6 +199,21 @@ def power_rails(sysfs: SysFs) -> dict[str, Callable[[], float | None]]:
         | iio_rails(sysfs)
         | {name: _while_discharging(sysfs, supply) for name, supply in supplies.items()}
     )
+
+
+def whole_device_mw(rails: Mapping[str, float]) -> float | None:
+    """Power of the whole device from its rails: input rail, psys or battery; else the sum of what there is.
+
+    As jetson_stats counts it: without an input rail the total is the sum of the rails.
+    """
+    inputs = [power for name, power in rails.items() if _INPUT_RAIL.match(name)]
+    if inputs:
+        return sum(inputs)
+    for start in ("psys", "battery"):
+        found = [power for name, power in rails.items() if name.startswith(start)]
+        if found:
+            return sum(found)
+    return sum(rails.values()) if rails else None
 
 
 def _hwmon(sysfs: SysFs, meters: list[Meter]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -163,3 +164,12 @@ def test_a_policy_may_choose_the_clocks_that_are_legal_here(tmp_path: Path) -> N
     board.mask("gpu", "gone")
     assert board.choices("gpu", (306.0, 408.0, 624.75)) == (True, False, False)  # it stands at 306
     assert found("raspberry-pi", tmp_path / "pi").choices("gpu", (100.0, 500.0)) == (False, True)
+
+
+def test_the_whole_devices_power_is_the_input_rail_or_the_sum(tmp_path: Path) -> None:
+    reading = found("nano", tmp_path).reading()
+    assert reading.device_mw == 2000.0
+    rest = {rail: power for rail, power in reading.power_mw.items() if rail != "POM_5V_IN"}
+    assert replace(reading, power_mw=rest).device_mw == 800.0
+    assert replace(reading, power_mw={}).device_mw is None
+    assert replace(reading, power_mw={"package-0": 5.0, "psys": 9.0}).device_mw == 9.0

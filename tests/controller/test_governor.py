@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from dvfo_controller.board import Board
 from dvfo_controller.main import main
 from dvfo_controller.safety import Governor, Wanted
+from dvfo_controller.safety.arguments import add_safety_arguments, governor_of, guard_of
 from dvfo_controller.safety.dry_run import DryRun
 from dvfo_controller.safety.keeper import restore
 from dvfo_env.errors import BoardError
@@ -289,3 +291,23 @@ def test_a_clock_that_somebody_else_moved_is_set_again(tmp_path: Path) -> None:
         governor.apply(Wanted(cpu_mhz=960.0))
         write(root, {f"{POLICY}/scaling_max_freq": 2_035_200})
         assert governor.apply(Wanted(cpu_mhz=960.0)).cpu_mhz == 960.0
+
+
+def test_the_options_make_a_governor_and_its_guard(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = build(TX2, tmp_path)
+    parser = argparse.ArgumentParser()
+    add_safety_arguments(parser)
+    arguments = parser.parse_args(
+        ["--sysfs-root", str(root), "--dry-run", "--limit-c", "41", "--dwell-ms", "5"]
+    )
+    with governor_of(arguments, tell=print) as governor:
+        governor.apply(Wanted(cpu_mhz=960.0))
+        guard = guard_of(arguments, governor, print)
+        assert guard.decide(lambda: 1) is None
+    said = capsys.readouterr().out
+    assert f"would write 960000 to /{POLICY}/scaling_max_freq" in said
+    assert "safe profile: CPU-therm is at 41.5 C (limit 41 C)" in said
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--dwell-ms", "-1"])
