@@ -72,8 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.quiet:
             print(f"dvfo serve: {line}", flush=True)
 
-    log(
-        f"model {Path(arguments.model).name}, sha256 {engine.network.digest[:12]}, {len(engine.network.cuts())} cuts"
-    )
+    name, digest = Path(arguments.model).name, engine.network.digest
+    log(f"model {name}, sha256 {digest[:12]}, {len(engine.network.cuts())} cuts")
     run(SplitServer(engine, settings, log))
     return 0
