@@ -25,6 +25,8 @@ from dvfo_export.bundles import Exported
 from dvfo_export.manifest import observation_layout
 
 _LANES = 8  # layers are padded to a multiple: compilers then need no remainder loop
+_SLACK = 1.001  # of the margins, for the double that the float is compared with and the subtraction
+_UNDERFLOW = 1e-30  # far above what numbers too small for a float add up to
 _NAMES = {CUT: "cut", MAPPING: "mapping", CPU: "cpu", GPU: "gpu", MEM: "mem", LEVEL: "level"}
 
 
@@ -53,31 +55,45 @@ def c_source(exported: Exported, tables: CostTables) -> dict[str, str]:
     ):
         raise ConfigError(f"{exported.label}: only trained agents are exported as C; leave out --format c")
     about = f"{exported.label} for {tables.scenario.name}"
-    body = _Body(policy.decide, policy.view)
+    sure = _Pass(policy.decide, policy.view, fast=False)
+    passes = [c_text.SURE + (c_text.SQUASH if sure.tanh else "") + sure.text]
+    call = "    decide_sure(policy->seen, action);"
+    if not sure.tanh:
+        passes.insert(0, c_text.FAST + _Pass(policy.decide, policy.view, fast=True).text)
+        call = (
+            "    if (policy->usual < DVFO_HISTORY || decide_fast(policy->seen, action) != 0)\n"
+            "        decide_sure(policy->seen, action);"
+        )
     source = c_text.SOURCE.format(
         about=about,
-        include="#include <math.h>\n\n" if body.tanh else "",
+        include="#include <math.h>\n\n" if sure.tanh else "",
         choices=_choices(tables),
-        constants="\n".join(body.constants),
-        layers="\n".join(body.layers),
-        helpers="".join(body.helpers),
-        variables="\n".join(f"    {line}" for line in body.variables),
-        body="\n".join(f"    {line}" for line in body.lines),
+        constants="\n".join(sure.constants),
+        passes="".join(passes),
+        call=call,
     )
-    return {"policy.h": _header(about, policy, tables, body.tanh), "policy.c": source}
+    return {"policy.h": _header(about, policy, tables, sure.tanh), "policy.c": source}
 
 
-class _Body:
-    """The constants of one policy and the lines of `dvfo_policy_decide` that are its own."""
+class _Pass:
+    """One way to compute a decision: in float with margins for rounding (`fast`), or in double.
 
-    def __init__(self, decide: Decision, view: ActionView) -> None:
+    Attributes:
+        text: C functions, `decide_fast` or `decide_sure` last.
+        constants: weights and tables; the same in both.
+        tanh: whether hidden layers are tanh, which is computed in double only.
+    """
+
+    def __init__(self, decide: Decision, view: ActionView, fast: bool) -> None:
         self.constants: list[str] = []
-        self.layers: list[str] = []
-        self.helpers: list[str] = []
-        self.variables: list[str] = []
-        self.lines: list[str] = []
         self.tanh = False
         self._view = view
+        self._fast = fast
+        self._suffix, self._real = ("fast", "float") if fast else ("sure", "double")
+        self._functions = [f"KEEP(keep_{self._suffix}, {self._real})"]
+        self._variables: list[str] = []
+        self._lines: list[str] = []
+        self._layers = 0
         match decide:
             case LargestOfEach():
                 self._largest_of_each(decide)
@@ -87,32 +103,43 @@ class _Body:
                 self._largest_of_list(decide)
             case Squashed():
                 self._cell_of_each(decide)
-        for part, index in enumerate(pinned(view)):
-            if index is not None and not isinstance(decide, LargestOfList):
-                self.lines.append(f"action[{part}] = {index};")
-        if self.tanh:
-            self.helpers.insert(0, c_text.SQUASH)
+        if not isinstance(decide, LargestOfList):
+            fixed = enumerate(pinned(view))
+            self._lines += [f"action[{part}] = {index};" for part, index in fixed if index is not None]
+
+    @property
+    def text(self) -> str:
+        decide = c_text.DECIDE.format(
+            suffix=self._suffix,
+            real=self._real,
+            variables="\n".join(f"    {line}" for line in self._variables),
+            body="\n".join(f"    {line}" for line in self._lines),
+        )
+        return "\n".join(self._functions) + "\n" + decide
 
     def _linear(self, values: str, layer: Layer, activation: str) -> str:
-        """Name of the outputs of a layer whose inputs have been through `activation`, or "" where they were
-        not.
-        """
-        name = f"layer{len(self.layers)}"
+        """Name of the outputs of a layer whose inputs have yet to go through `activation`; "": none."""
+        name = f"layer{self._layers}"
+        self._layers += 1
         inputs, outputs = layer.weight.shape
         padded = -(-outputs // _LANES) * _LANES
         if activation == "tanh":
-            self.tanh = True
-            self.lines.append(f"squash({values}, {inputs});")
-        self.constants.append(
-            c_text.constant("float", f"{name}_weight", np.pad(layer.weight, ((0, 0), (0, padded - outputs))))
+            self._squash(values, inputs)
+        weight, bias = (
+            np.pad(layer.weight, ((0, 0), (0, padded - outputs))),
+            np.pad(layer.bias, (0, padded - outputs)),
         )
-        self.constants.append(
-            c_text.constant("float", f"{name}_bias", np.pad(layer.bias, (0, padded - outputs)))
-        )
-        self.layers.append(f"LINEAR({name}, {inputs}, {padded})")
-        self.variables.append(f"double {name}_sums[{padded}];")
-        self.lines.append(f"{name}({values}, {int(activation == 'relu')}, {name}_sums);")
-        return f"{name}_sums"
+        self.constants.append(c_text.constant("float", f"{name}_weight", weight))
+        self.constants.append(c_text.constant("float", f"{name}_bias", bias))
+        own, keep = f"{name}_{self._suffix}", f"keep_{self._suffix}"
+        self._functions.append(f"LINEAR({name}, {own}, {keep}, {self._real}, {inputs}, {padded})")
+        self._variables.append(f"{self._real} sums{name[5:]}[{padded}];")
+        self._lines.append(f"{own}({values}, {int(activation == 'relu')}, sums{name[5:]});")
+        return f"sums{name[5:]}"
+
+    def _squash(self, values: str, count: int) -> None:
+        self.tanh = True
+        self._lines.append(f"squash({values}, {count});")
 
     def _chain(self, layers: tuple[Layer, ...], activation: str) -> str:
         values, before = "inputs", ""
@@ -120,46 +147,76 @@ class _Body:
             values, before = self._linear(values, layer, before), activation
         return values
 
+    def _margin(self, layers: tuple[Layer, ...], times: float) -> str:
+        return f"{times * worst_float_error(layers):.3e}f" if self._fast else "0"
+
+    def _choose(self, place: str, chosen: str) -> None:
+        self._lines += [f"if (({place} = {chosen}) < 0)", "    return -1;"]
+
     def _largest_of_each(self, decide: LargestOfEach) -> None:
-        self.helpers.append(c_text.LARGEST)
-        scores = self._chain(decide.network.layers, decide.network.activation)
+        self._functions.append(f"LARGEST(largest_{self._suffix}, {self._real})")
+        layers = decide.network.layers
+        scores, margin = self._chain(layers, decide.network.activation), self._margin(layers, 2.0)
         begin = 0
         for part, size in zip(columns(self._view), decide.sizes, strict=True):
-            self.lines.append(f"action[{part}] = largest({scores} + {begin}, {size});")
+            self._choose(f"action[{part}]", f"largest_{self._suffix}({scores} + {begin}, {size}, {margin})")
             begin += size
 
     def _largest_of_branches(self, decide: LargestOfBranches) -> None:
-        self.helpers.append(c_text.LARGEST)
+        self._functions.append(f"LARGEST(largest_{self._suffix}, {self._real})")
         trunk = self._chain(decide.trunk, decide.activation)
         if decide.activation == "tanh":
-            self.tanh = True
-            self.lines.append(f"squash({trunk}, {decide.trunk[-1].bias.size});")
+            self._squash(trunk, decide.trunk[-1].bias.size)
         after = "relu" if decide.activation == "relu" else ""
         for part, (hidden, last) in zip(columns(self._view), decide.branches, strict=True):
             scores = self._linear(self._linear(trunk, hidden, after), last, decide.activation)
-            self.lines.append(f"action[{part}] = largest({scores}, {last.bias.size});")
+            margin = self._margin((*decide.trunk, hidden, last), 2.0)
+            self._choose(f"action[{part}]", f"largest_{self._suffix}({scores}, {last.bias.size}, {margin})")
 
     def _largest_of_list(self, decide: LargestOfList) -> None:
-        self.helpers.append(c_text.LARGEST)
-        joint = self._view.to_indices(decide.actions)
+        self._functions.append(f"LARGEST(largest_{self._suffix}, {self._real})")
+        joint, layers = self._view.to_indices(decide.actions), decide.network.layers
         self.constants.append(c_text.constant("int", "listed", joint))
-        scores = self._chain(decide.network.layers, decide.network.activation)
-        self.variables.append("const int *chosen;")
-        self.lines.append(f"chosen = listed[largest({scores}, {len(joint)})];")
-        self.lines += ["for (i = 0; i < DVFO_PARTS; i++)", "    action[i] = chosen[i];"]
+        scores, margin = self._chain(layers, decide.network.activation), self._margin(layers, 2.0)
+        self._variables.append("int best;")
+        self._choose("best", f"largest_{self._suffix}({scores}, {len(joint)}, {margin})")
+        self._lines += ["for (i = 0; i < DVFO_PARTS; i++)", "    action[i] = listed[best][i];"]
 
     def _cell_of_each(self, decide: Squashed) -> None:
-        self.helpers.append(c_text.CELL)
-        points = self._chain(decide.network.layers, decide.network.activation)
+        self._functions.append(f"CELL(cell_{self._suffix}, {self._real})")
+        layers = decide.network.layers
+        points, margin = self._chain(layers, decide.network.activation), self._margin(layers, 1.0)
+        self._variables.append("int found;")
         axes = zip(columns(self._view), cells(self._view), strict=True)
         for i, (part, (begins, order)) in enumerate(axes):
             if len(begins) == 0:
-                self.lines.append(f"action[{part}] = {order[0]};")
+                self._lines.append(f"action[{part}] = {order[0]};")
                 continue
             self.constants.append(c_text.constant("double", f"begins{part}", begins))
             self.constants.append(c_text.constant("int", f"order{part}", order))
-            chosen = f"cell({points}[{i}], begins{part}, {len(begins)})"
-            self.lines.append(f"action[{part}] = order{part}[{chosen}];")
+            self._choose(
+                "found", f"cell_{self._suffix}({points}[{i}], begins{part}, {len(begins)}, {margin})"
+            )
+            self._lines.append(f"action[{part}] = order{part}[found];")
+
+
+def worst_float_error(layers: tuple[Layer, ...]) -> float:
+    """How far an output of ReLU layers can be off when computed in float32 as policy.c does, for any inputs
+    in [-1, 1].
+
+    A sum of n products goes through k = 3 + n / 4 roundings at most (four products are added up, then added
+    to the rest), so it is off by k u / (1 - k u) of the sum of all magnitudes, u = 2^-24 (Higham, Accuracy
+    and Stability of Numerical Algorithms, 2nd edition, section 4.2); errors of the inputs come through the
+    weights.
+    """
+    largest, error = np.ones(layers[0].weight.shape[0]), np.zeros(layers[0].weight.shape[0])
+    for weight, bias in layers:
+        size = np.abs(weight.astype(np.float64))
+        roundings = (4 + -(-len(size) // 4)) * 2.0**-24
+        through = error @ size
+        largest = np.abs(bias.astype(np.float64)) + largest @ size
+        error = through + roundings / (1.0 - roundings) * (largest + through) + _UNDERFLOW
+    return float(error.max()) * _SLACK
 
 
 def _choices(tables: CostTables) -> str:

@@ -15,6 +15,7 @@ HEADER = """\
 /* {about}: which joint action the next request is served with.
  *
  * Made by dvfo export; C99, no memory allocated, nothing printed{libm}.
+ * Decides as it did in training: compile without -ffast-math.
  *
  *     dvfo_policy policy;
  *     int action[DVFO_PARTS];
@@ -43,6 +44,7 @@ enum {{ {sizes} }};
 typedef struct {{
     float seen[DVFO_FEATURES * DVFO_HISTORY]; /* newest first */
     int begun;
+    int usual; /* how many of them, from the newest on, lie in [-1, 1] */
 }} dvfo_policy;
 
 /* Forget everything: a new session begins. */
@@ -62,44 +64,69 @@ SOURCE = """\
 
 {constants}
 
-/* Keep the inputs that are not 0, or above 0 after a ReLU: the others add nothing. Padded with zeros to a
- * multiple of four; returns how many were kept. */
-static int kept(const double *inputs, int count, int relu, double *values, int *places)
-{{
-    int i, n = 0;
-    for (i = 0; i < count; i++) {{
-        values[n] = inputs[i];
-        places[n] = i;
-        n += relu ? inputs[i] > 0.0 : inputs[i] != 0.0;
-    }}
-    for (i = n; i < n + 3; i++) {{
-        values[i] = 0.0;
-        places[i] = 0;
-    }}
-    return n;
-}}
-
-/* sums = bias + inputs * weight, in double: products of floats are exact. */
-#define LINEAR(name, count, size) \\
-    static void name(const double *inputs, int relu, double *sums) \\
+/* Keep the inputs that are not 0, or above 0 after a ReLU: the others add nothing. Filled up with zeros to a
+ * multiple of four; place -1 is the end. */
+#define KEEP(name, real) \\
+    static void name(const real *inputs, int count, int relu, real *values, int *places) \\
     {{ \\
-        double values[(count) + 3]; \\
-        int places[(count) + 3]; \\
-        const int n = kept(inputs, count, relu, values, places); \\
-        int i, j; \\
+        int i, n = 0; \\
+        for (i = 0; i < count; i++) {{ \\
+            values[n] = inputs[i]; \\
+            places[n] = i; \\
+            n += relu ? inputs[i] > 0 : inputs[i] != 0; \\
+        }} \\
+        for (; n % 4 != 0; n++) {{ \\
+            values[n] = 0; \\
+            places[n] = 0; \\
+        }} \\
+        places[n] = -1; \\
+    }}
+
+/* sums = bias + inputs * weight. */
+#define LINEAR(layer, name, keep, real, count, size) \\
+    static void name(const real *inputs, int relu, real *sums) \\
+    {{ \\
+        real values[(count) + 4]; \\
+        int places[(count) + 4], i, j; \\
+        keep(inputs, count, relu, values, places); \\
         for (j = 0; j < (size); j++) \\
-            sums[j] = name##_bias[j]; \\
-        for (i = 0; i < n; i += 4) {{ \\
-            const float *a = name##_weight[places[i]], *b = name##_weight[places[i + 1]]; \\
-            const float *c = name##_weight[places[i + 2]], *d = name##_weight[places[i + 3]]; \\
-            const double p = values[i], q = values[i + 1], r = values[i + 2], s = values[i + 3]; \\
+            sums[j] = layer##_bias[j]; \\
+        for (i = 0; places[i] >= 0; i += 4) {{ \\
+            const float *a = layer##_weight[places[i]], *b = layer##_weight[places[i + 1]]; \\
+            const float *c = layer##_weight[places[i + 2]], *d = layer##_weight[places[i + 3]]; \\
+            const real p = values[i], q = values[i + 1], r = values[i + 2], s = values[i + 3]; \\
             for (j = 0; j < (size); j++) \\
                 sums[j] += (p * a[j] + q * b[j]) + (r * c[j] + s * d[j]); \\
         }} \\
     }}
 
-{layers}
-{helpers}
+/* The largest score, the first of equal ones; -1 where another is less than `margin` behind. */
+#define LARGEST(name, real) \\
+    static int name(const real *scores, int count, real margin) \\
+    {{ \\
+        int i, best = 0; \\
+        for (i = 1; i < count; i++) \\
+            if (scores[i] > scores[best]) \\
+                best = i; \\
+        for (i = 0; i < count; i++) \\
+            if (i != best && scores[best] - scores[i] < margin) \\
+                return -1; \\
+        return best; \\
+    }}
+
+/* The cell of an axis that x lies in: how many begin at x or before; -1 where x is within `margin` of one. */
+#define CELL(name, real) \\
+    static int name(real x, const double *begins, int count, real margin) \\
+    {{ \\
+        int i, n = 0; \\
+        for (i = 0; i < count; i++) {{ \\
+            if (x - begins[i] < margin && begins[i] - x < margin) \\
+                return -1; \\
+            n += x >= begins[i]; \\
+        }} \\
+        return n; \\
+    }}
+{passes}
 void dvfo_policy_reset(dvfo_policy *policy)
 {{
     policy->begun = 0;
@@ -107,45 +134,47 @@ void dvfo_policy_reset(dvfo_policy *policy)
 
 int dvfo_policy_decide(dvfo_policy *policy, const float *observation, int *action)
 {{
-    double inputs[DVFO_FEATURES * DVFO_HISTORY];
-{variables}
-    int i;
-    for (i = 0; i < DVFO_FEATURES; i++)
-        if (!(observation[i] - observation[i] == 0.0f))
+    int i, usual = 1;
+    for (i = 0; i < DVFO_FEATURES; i++) {{
+        if (!(observation[i] - observation[i] == 0.0f)) /* not a number, or infinite */
             return -1;
-    for (i = DVFO_FEATURES * DVFO_HISTORY - 1; i >= 0; i--) {{
-        if (i < DVFO_FEATURES || !policy->begun)
-            policy->seen[i] = observation[i % DVFO_FEATURES];
-        else
-            policy->seen[i] = policy->seen[i - DVFO_FEATURES];
-        inputs[i] = policy->seen[i];
+        usual = usual && observation[i] >= -1.0f && observation[i] <= 1.0f;
     }}
+    for (i = DVFO_FEATURES * DVFO_HISTORY - 1; i >= 0; i--)
+        policy->seen[i] = i < DVFO_FEATURES || !policy->begun ? observation[i % DVFO_FEATURES]
+                                                              : policy->seen[i - DVFO_FEATURES];
+    if (!usual)
+        policy->usual = 0;
+    else if (!policy->begun)
+        policy->usual = DVFO_HISTORY;
+    else if (policy->usual < DVFO_HISTORY)
+        policy->usual++;
     policy->begun = 1;
-{body}
+{call}
     return 0;
 }}
 """
 
-LARGEST = """
-static int largest(const double *scores, int count)
-{
-    int i, best = 0;
-    for (i = 1; i < count; i++)
-        if (scores[i] > scores[best])
-            best = i;
-    return best;
-}
+FAST = """
+/* In float, which is quick, for observations in [-1, 1]: returns -1 where rounding could matter, because the
+ * worst error of a score was worked out beforehand, with every input as large as it can be. */
 """
 
-CELL = """
-/* The cell of an axis that x lies in: how many of the others begin at x or before. */
-static int cell(double x, const double *begins, int count)
-{
-    int i, n = 0;
-    for (i = 0; i < count; i++)
-        n += x >= begins[i];
-    return n;
-}
+SURE = """
+/* In double: products of floats are exact, and the order of a sum moves its sixteenth digit. */
+"""
+
+DECIDE = """
+static int decide_{suffix}(const float *seen, int *action)
+{{
+    {real} inputs[DVFO_FEATURES * DVFO_HISTORY];
+{variables}
+    int i;
+    for (i = 0; i < DVFO_FEATURES * DVFO_HISTORY; i++)
+        inputs[i] = seen[i];
+{body}
+    return 0;
+}}
 """
 
 SQUASH = """

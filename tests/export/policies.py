@@ -124,3 +124,19 @@ def decided(policy: LearnedPolicy, frames: NDArray[np.float32]) -> NDArray[np.in
     """What the training side decides, int64 [LENGTH, SEQUENCES, 6]."""
     policy.reset(frames.shape[1])
     return np.stack([policy.act(frame) for frame in frames])
+
+
+def boundary(policy: LearnedPolicy, pairs: int = 150, halvings: int = 24) -> NDArray[np.float32]:
+    """Observations float32 [N, features] ever closer to where one decision becomes another: there two scores
+    are equal to a few digits. For policies without history.
+    """
+    rng = np.random.default_rng(3)
+    ends = rng.uniform(-1.0, 1.0, size=(2, pairs, OBSERVATION_SIZE)).astype(np.float32)
+    first = policy.act(ends[0])
+    seen = []
+    for _ in range(halvings):
+        middle = (0.5 * (ends[0] + ends[1])).astype(np.float32)
+        same = (policy.act(middle) == first).all(axis=1)
+        ends[0][same], ends[1][~same] = middle[same], middle[~same]
+        seen.append(middle)
+    return np.concatenate(seen)

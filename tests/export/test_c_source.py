@@ -16,7 +16,7 @@ from dvfo_cli.main import main as dvfo
 from dvfo_env.errors import ConfigError
 from dvfo_env.tables import CostTables
 from dvfo_export.bundles import Exported
-from dvfo_export.c_source import c_source, write_c
+from dvfo_export.c_source import c_source, worst_float_error, write_c
 from dvfo_export.learned import export_policy
 from tests.export import policies
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not COMPILER, reason="no C compiler")
 
 
 class State(ctypes.Structure):
-    _fields_ = (("seen", ctypes.c_float * 100), ("begun", ctypes.c_int))
+    _fields_ = (("seen", ctypes.c_float * 100), ("begun", ctypes.c_int), ("usual", ctypes.c_int))
 
 
 def compiled(name: str, tables: CostTables, folder: Path, *options: str) -> ctypes.CDLL:
@@ -70,6 +70,37 @@ def test_compiled_decisions_equal_the_training_sides(
 ) -> None:
     found = decisions(compiled(name, tables, tmp_path, "-O2"), frames)
     np.testing.assert_array_equal(found, policies.decided(policies.random_policy(name, tables), frames))
+
+
+@pytest.mark.parametrize("name", ["ppo", "sac", "crossq", "sac-discrete", "dqn", "hindsight"])
+def test_decisions_are_equal_where_one_becomes_another(name: str, tables: CostTables, tmp_path: Path) -> None:
+    policy = policies.random_policy(name, tables)
+    rows = policies.boundary(policy)
+    found = decisions(compiled(name, tables, tmp_path), rows[None])
+    np.testing.assert_array_equal(found[0], policy.act(rows))
+
+
+def test_float_is_never_further_off_than_was_worked_out(tables: CostTables) -> None:
+    """Nor is a thousand times the error allowed for: then it would be of no use."""
+    for name in ("ppo-with-history", "sac", "hindsight"):
+        network = policies.random_policy(name, tables).decide.network  # type: ignore[attr-defined]
+        inputs = np.random.default_rng(4).uniform(-1.0, 1.0, (4000, len(network.layers[0].weight)))
+        narrow = inputs = inputs.astype(np.float32)
+        for i, (weight, bias) in enumerate(network.layers):
+            narrow = (np.maximum(narrow, np.float32(0.0)) if i else narrow) @ weight + bias
+        off = np.abs(narrow.astype(np.float64) - network(inputs)).max()
+        assert off < worst_float_error(network.layers) < 1000.0 * off
+
+
+def test_observations_outside_the_usual_range_are_decided_in_double(
+    tables: CostTables, tmp_path: Path
+) -> None:
+    policy = policies.random_policy("hindsight-with-history", tables)
+    library = compiled("hindsight-with-history", tables, tmp_path)
+    rng = np.random.default_rng(5)
+    frames = rng.uniform(-1.0, 1.0, size=(40, 50, 25)).astype(np.float32)
+    frames[rng.random(frames.shape) < 0.002] = 1e20
+    np.testing.assert_array_equal(decisions(library, frames), policies.decided(policy, frames))
 
 
 @pytest.mark.slow

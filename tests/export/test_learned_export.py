@@ -41,6 +41,18 @@ def test_exported_decisions_equal_the_training_sides(
     assert len(np.unique(expected.reshape(-1, 6), axis=0)) > 1
 
 
+@pytest.mark.parametrize("name", ["ppo", "sac", "crossq", "sac-discrete", "dqn", "hindsight"])
+def test_decisions_are_equal_where_one_becomes_another(name: str, tables: CostTables, tmp_path: Path) -> None:
+    policy = policies.random_policy(name, tables)
+    device = open_policy(write_bundle(tmp_path / "bundle", tables, export_policy(policy)))
+    rows = policies.boundary(policy)
+    found = []
+    for row in rows:
+        device.reset()
+        found.append(device.decide(row))
+    np.testing.assert_array_equal(found, policy.act(rows))
+
+
 def test_the_graph_is_one_file_that_old_runtimes_run(tables: CostTables, tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "b", tables, export_policy(policies.random_policy("dqn", tables)))
     model = onnx.load_from_string(bundle.file("policy.onnx"))
