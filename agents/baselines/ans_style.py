@@ -25,14 +25,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dvfo_agents.planning.seen import LAYOUT
 from dvfo_agents.planning.tuning import training_cost
 from dvfo_agents.result_cache import recall, remember, tables_digest
-from dvfo_env.observation import index_of
+from dvfo_controller.policies.bandit import RIDGE, WORST, Bandit, BanditNumbers
 from dvfo_env.tables import CUT, LEVEL, CostTables
 
 _KIND = "ans-style"
-_WAITING, _ETA = index_of("waiting"), index_of("eta")
-_RIDGE = 1.0
 #: Settings that are tried, in this order; the first of each is where the search begins.
 GRID: dict[str, tuple[Any, ...]] = {
     "forget": (0.9, 1.0, 0.98, 0.7),
@@ -40,7 +39,6 @@ GRID: dict[str, tuple[Any, ...]] = {
     "force_every": (16, 64, 8, 1_000_000),
     "trust": (10.0, 2.0, 50.0),
 }
-_WORST = 20.0  # a cost above this teaches as if it were this much
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class AnsSettings:
     trust: float = 10.0
 
 
-class Ans:
+class Ans(Bandit):
     """muLinUCB over cuts; implements `Policy` and `LearnsOnline`.
 
     Args:
@@ -69,70 +67,29 @@ class Ans:
 
     def __init__(self, tables: CostTables, settings: AnsSettings, taught: NDArray[np.float64]) -> None:
         self.settings = settings
-        self.taught = taught
-        self.local = tables.sizes[CUT] - 1
         p = tables.params[0]
-        self._queue_ms = float(p["queue_limit_ms"])
-        self._energy_weight = float(p["energy_weight_per_mj"])
-        self._latency_weight = float(p["latency_weight_per_ms"])
-        head = tables.head[0, :, -1, -1, -1].astype(np.float64)
-        self._head_ms, self._head_mj = head[:, 0], head[:, 1]
         sent = tables.send[:-1, settings.level].astype(np.float64)
         raw = np.stack([sent[:, 0], tables.tail_ms[:-1], sent[:, 1]], axis=1)
         scale = np.maximum(raw.max(axis=0, initial=0.0), 1e-9)
-        self._context = np.concatenate([np.ones((len(raw), 1)), raw / scale], axis=1)
-        self._action = tables.out_of_the_box.copy()
-        self._action[LEVEL] = settings.level
-        self.reset(0)
-
-    def reset(self, n: int) -> None:
-        """Begin again at what training taught."""
-        d = self._context.shape[1]
-        weight = self.settings.trust * np.eye(d)
-        self._gram = np.repeat(weight[None], n, axis=0)
-        self._moment = np.repeat((weight @ self.taught)[None], n, axis=0)
-        self._count = 0
-        self._cuts: NDArray[np.int64] = np.zeros(n, dtype=np.int64)
-        self._known: NDArray[np.floating] = np.zeros(n)
-
-    def act(self, observations: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Indices int64 [N, parts] for observations float32 [N, OBSERVATION_SIZE]."""
-        n = len(observations)
-        if len(self._gram) != n:
-            self.reset(n)
-        eta = observations[:, _ETA].astype(np.float64)[:, None]
-        own = eta * self._energy_weight * self._head_mj + (1.0 - eta) * self._latency_weight * self._head_ms
-        waited = (1.0 - eta[:, 0]) * self._latency_weight * self._queue_ms * observations[:, _WAITING]
-        actions = np.repeat(self._action[None], n, axis=0)
-        self._cuts = np.full(n, self.local)
-        if self.local:
-            inverse = np.linalg.inv(self._gram)
-            theta = np.einsum("nij,nj->ni", inverse, self._moment)
-            spread = np.sqrt(np.einsum("ki,nij,kj->nk", self._context, inverse, self._context))
-            rest = np.maximum(theta @ self._context.T - self.settings.width * spread, 0.0)
-            offloaded = own[:, :-1] + rest
-            best = offloaded.argmin(axis=1)
-            self._count += 1
-            forced = self._count % self.settings.force_every == 0
-            stays = (offloaded.min(axis=1) >= own[:, -1]) & (not forced)
-            self._cuts = np.where(stays, self.local, best)
-        self._known = own[np.arange(n), self._cuts] + waited
-        actions[:, CUT] = self._cuts
-        return actions
-
-    def learn(self, costs: NDArray[np.float64]) -> None:
-        """Take the costs [N] of the requests last decided on."""
-        sent = np.flatnonzero(self._cuts < self.local)
-        if len(sent) == 0:
-            return
-        x = self._context[self._cuts[sent]]
-        rest = np.minimum(costs[sent] - self._known[sent], _WORST)
-        keep = self.settings.forget
-        ridge = (
-            (1.0 - keep) * _RIDGE * np.eye(x.shape[1])
-        )  # what is forgotten gives way to a little of the start
-        self._gram[sent] = keep * self._gram[sent] + ridge + x[:, :, None] * x[:, None, :]
-        self._moment[sent] = keep * self._moment[sent] + ridge @ self.taught + x * rest[:, None]
+        action = tables.out_of_the_box
+        action[LEVEL] = settings.level
+        numbers = BanditNumbers(
+            queue_limit_ms=float(p["queue_limit_ms"]),
+            energy_weight_per_mj=float(p["energy_weight_per_mj"]),
+            latency_weight_per_ms=float(p["latency_weight_per_ms"]),
+            forget=settings.forget,
+            width=settings.width,
+            force_every=settings.force_every,
+            trust=settings.trust,
+            action=tuple(int(i) for i in action),
+        )
+        super().__init__(
+            LAYOUT,
+            numbers,
+            head=tables.head[0, :, -1, -1, -1, :2].astype(np.float64),
+            context=np.concatenate([np.ones((len(raw), 1)), raw / scale], axis=1),
+            taught=taught,
+        )
 
 
 class _Teacher(Ans):
@@ -157,23 +114,25 @@ class _Teacher(Ans):
     def _cost_of_head(
         self, observations: NDArray[np.float32], cuts: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        eta = observations[:, _ETA].astype(np.float64)
-        joules = eta * self._energy_weight * self._head_mj[cuts]
-        cost: NDArray[np.float64] = joules + (1.0 - eta) * self._latency_weight * self._head_ms[cuts]
+        eta = self.layout.feature(observations, "eta")
+        joules = eta * self.numbers.energy_weight_per_mj * self.head[cuts, 1]
+        cost: NDArray[np.float64] = (
+            joules + (1.0 - eta) * self.numbers.latency_weight_per_ms * self.head[cuts, 0]
+        )
         return cost
 
     def learn(self, costs: NDArray[np.float64]) -> None:
         """Keep the costs [N]."""
         if self.local:
-            self.rows.append(self._context[self._cuts])
-            self.rests.append(np.minimum(costs - self._known, _WORST))
+            self.rows.append(self.context[self._cuts])
+            self.rests.append(np.minimum(costs - self._known, WORST))
 
     def taught_all(self) -> NDArray[np.float64]:
         """Coefficients [d] by ridge regression over everything that was kept."""
         if not self.rows:
             return np.zeros(4)
         x, y = np.concatenate(self.rows), np.concatenate(self.rests)
-        gram = x.T @ x + _RIDGE * np.eye(x.shape[1])
+        gram = x.T @ x + RIDGE * np.eye(x.shape[1])
         return np.asarray(np.linalg.solve(gram, x.T @ y), dtype=np.float64)
 
 

@@ -25,13 +25,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dvfo_agents.planning.belief import BankStatistics, Belief, states_of
-from dvfo_agents.planning.seen import silence_ms
+from dvfo_agents.planning.belief import BankStatistics, Belief
+from dvfo_agents.planning.seen import LAYOUT, cost_model
 from dvfo_agents.planning.tuning import training_cost
-from dvfo_env.tables import CUT, LEVEL, LOAD, MAPPING, RATE, RTT, CostTables
+from dvfo_controller.policies.last_seen import LastSeen, LeastLatency
+from dvfo_env.tables import LEVEL, CostTables
 
 FORGET_MS = (1000.0, 250.0, 4000.0, np.inf)
-_LEAST_MBPS = 1e-6
 
 
 class Dads:
@@ -56,65 +56,15 @@ class Dads:
         heavy: bool = True,
     ) -> None:
         self.level, self.forget_ms, self.heavy = level, forget_ms, heavy
-        self._tables = tables
-        self._belief = Belief(statistics, last_weight=1.0, worlds=1, learned=False)
-        self._start: NDArray[np.int64] = tables.out_of_the_box.copy()
-        self._start[LEVEL] = level
+        belief = Belief(statistics, last_weight=1.0, worlds=1, learned=False)
+        self.rule = LeastLatency(cost_model(tables), LastSeen(belief, LAYOUT, forget_ms), level, heavy)
 
     def reset(self, n: int) -> None:
         """Nothing is remembered, so there is nothing to forget."""
 
     def act(self, observations: NDArray[np.float32]) -> NDArray[np.int64]:
         """Indices int64 [N, parts] for observations float32 [N, OBSERVATION_SIZE]."""
-        heads_ms = self._heads_ms(observations)
-        device_ms, link_ms, server_ms, rtt_ms = self._stages(observations, heads_ms.min(axis=1))
-        total_ms = device_ms + link_ms + rtt_ms + server_ms
-        p = self._tables.params[0]
-        late = link_ms + rtt_ms + server_ms > p["offload_timeout_ms"]
-        total_ms[late] = np.inf
-        cuts = total_ms.argmin(axis=1)
-        if self.heavy:
-            slowest_ms = np.maximum(np.maximum(device_ms, link_ms), server_ms)
-            rows = np.arange(len(cuts))
-            behind = slowest_ms[rows, cuts] > p["period_ms"]
-            slowest_ms[late] = np.inf
-            cuts = np.where(behind, slowest_ms.argmin(axis=1), cuts)
-        actions = np.repeat(self._start[None], len(observations), axis=0)
-        actions[:, CUT] = cuts
-        actions[:, MAPPING] = heads_ms.argmin(axis=1)[np.arange(len(cuts)), cuts]
-        return actions
-
-    def _heads_ms(self, observations: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Time of the head before each cut on each mapping, at the highest clocks that the caps allow [N, U,
-        K].
-        """
-        tables = self._tables
-        p, trips = tables.params[0], states_of(tables, observations)["trips"]
-        cpu = np.full(len(trips), tables.head.shape[2] - 1)
-        gpu = np.full(len(trips), tables.head.shape[3] - 1)
-        for i in range(int(p["n_trips"])):
-            capped = gpu if p["trip_is_gpu"][i] else cpu
-            capped[:] = np.where((trips >> i) & 1, np.minimum(capped, p["trip_cap_index"][i]), capped)
-        heads: NDArray[np.float64] = tables.head[:, :, cpu, gpu, -1, 0].astype(np.float64)
-        return np.moveaxis(heads, -1, 0)
-
-    def _stages(
-        self, observations: NDArray[np.float32], heads_ms: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], ...]:
-        """What the device, the link, the server and the round trip take, each [N, K]; zero at the last cut
-        but for the device.
-        """
-        tables = self._tables
-        world = self._belief.worlds(observations)[:, 0].astype(np.float64)
-        stale = silence_ms(observations) > self.forget_ms
-        world[stale, RATE] = np.exp2(self._belief.marginal_log2)
-        sent = tables.send[:, self.level].astype(np.float64)
-        encode_ms = sent[:, 1] / float(tables.cpu_ghz[-1])
-        link_ms = sent[:, 0] / np.maximum(world[:, RATE, None], _LEAST_MBPS)
-        server_ms = tables.tail_ms * world[:, LOAD, None] + sent[:, 2]
-        away = np.arange(tables.sizes[CUT]) < tables.sizes[CUT] - 1
-        rtt_ms = np.repeat(world[:, RTT, None] + tables.params[0]["answer_ms"], len(away), axis=1)
-        return heads_ms + encode_ms, link_ms * away, server_ms * away, rtt_ms * away
+        return self.rule.act(observations)
 
 
 def make(tables: CostTables) -> Dads:

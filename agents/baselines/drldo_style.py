@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 from dvfo_agents.baselines import all_local, compress_input
 from dvfo_agents.planning.tiny_dqn import DqnPolicy, DqnSettings, train_cached
 from dvfo_agents.planning.tuning import training_cost
+from dvfo_env.observation import OBSERVATION_SIZE
 from dvfo_env.tables import CPU, GPU, MEM, CostTables
 
 _KIND = "drldo-style"
+SEEN = range(OBSERVATION_SIZE)
 _SHARES = (1.0 / 3.0, 2.0 / 3.0, 1.0)
 #: Trained and compared on training episodes.
 SETTINGS = tuple(DqnSettings(gamma=gamma) for gamma in (0.5, 0.0, 0.9))
@@ -46,20 +48,15 @@ def joint_actions(tables: CostTables) -> NDArray[np.int64]:
     return actions
 
 
-def observed(observations: NDArray[np.float32]) -> NDArray[np.float64]:
-    """What the network sees: the whole observation."""
-    return observations.astype(np.float64)
-
-
 def make(tables: CostTables) -> DqnPolicy:
     """The policy for a compiled scenario, trained on its training episodes."""
     actions = joint_actions(tables)
     policies = [
         DqnPolicy(
             "drldo-style",
-            train_cached(f"{_KIND}-{i}", tables, actions, observed, settings),
+            train_cached(f"{_KIND}-{i}", tables, actions, SEEN, settings),
             actions,
-            observed,
+            SEEN,
         )
         for i, settings in enumerate(SETTINGS)
     ]

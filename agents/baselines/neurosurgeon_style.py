@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvfo_agents.planning.belief import BankStatistics, Belief, states_of
-from dvfo_agents.planning.search import make_space, search
-from dvfo_agents.planning.seen import LAYOUT, kilobits_of, numbers_of, silence_ms
+from dvfo_agents.planning.search import search
+from dvfo_agents.planning.seen import LAYOUT, cost_model, kilobits_of, numbers_of
 from dvfo_agents.planning.tuning import training_cost
+from dvfo_controller.policies.last_seen import LastSeen, start_of, top_space
 from dvfo_controller.policies.memory import Remembered
-from dvfo_env.tables import LEVEL, RATE, CostTables
+from dvfo_env.tables import LEVEL, CostTables
 
 _FORGET_MS = (1000.0, 250.0, 4000.0, np.inf)
 
@@ -47,12 +48,10 @@ class Neurosurgeon:
         self.level = level
         self.forget_ms = forget_ms
         self._tables = tables
-        clocks = np.zeros(tables.head.shape[2:5], dtype=bool)
-        clocks[-1, -1, -1] = True
-        self._space = make_space(tables, clocks=clocks, levels=np.array([level]))
-        self._belief = Belief(statistics, last_weight=1.0, worlds=1, learned=False)
-        self._start: NDArray[np.int64] = tables.out_of_the_box.copy()
-        self._start[LEVEL] = level
+        model = cost_model(tables)
+        self._space, self._start = top_space(model, level), start_of(model, level)
+        belief = Belief(statistics, last_weight=1.0, worlds=1, learned=False)
+        self.seen = LastSeen(belief, LAYOUT, forget_ms)
         self.reset(0)
 
     def reset(self, n: int) -> None:
@@ -67,8 +66,7 @@ class Neurosurgeon:
         self._remembered.update(observations, self._before)
         actions = np.repeat(self._start[None], len(observations), axis=0)
         states = states_of(self._tables, observations)
-        worlds = self._belief.worlds(observations, self._remembered.answer_age_ms)
-        worlds[silence_ms(observations) > self.forget_ms, :, RATE] = np.exp2(self._belief.marginal_log2)
+        worlds = self.seen.worlds(observations, self._remembered.answer_age_ms)
         search(self._tables, self._space, states, worlds, actions)
         self._before = actions.copy()
         return actions

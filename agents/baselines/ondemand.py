@@ -16,7 +16,8 @@ a third of the highest clock; simple_ondemand is the documented one of mainline 
 
 from __future__ import annotations
 
-from dvfo_agents.planning.governors import ONDEMAND, GovernorPolicy
+from dvfo_agents.planning.governors import GovernorPolicy
+from dvfo_controller.policies.governing import ONDEMAND
 from dvfo_env.tables import CostTables
 
 

@@ -6,11 +6,10 @@ episode replays bit for bit whatever batch it is part of.
 
 from __future__ import annotations
 
-import zlib
-
 import numpy as np
 from numpy.typing import NDArray
 
+from dvfo_controller.policies.draw import draw
 from dvfo_env.tables import CostTables
 
 
@@ -20,7 +19,7 @@ class RandomChoice:
     name = "random"
 
     def __init__(self, sizes: tuple[int, ...]) -> None:
-        self._sizes = np.array(sizes, dtype=np.float64)
+        self._sizes = sizes
         self._decision = self._batch = 0
 
     def reset(self, n: int) -> None:
@@ -31,22 +30,8 @@ class RandomChoice:
         """Indices int64 [N, parts] for observations float32 [N, OBSERVATION_SIZE]."""
         if len(observations) != self._batch:
             self.reset(len(observations))
-        rows = np.ascontiguousarray(observations)
-        keys = np.array([zlib.crc32(row.tobytes(), self._decision) for row in rows], dtype=np.uint64)
         self._decision += 1
-        parts = np.arange(len(self._sizes), dtype=np.uint64)
-        draws = _mix((keys[:, None] * np.uint64(16) + parts).astype(np.uint64))
-        return (draws * self._sizes).astype(np.int64)
-
-
-def _mix(z: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """Uniform numbers in [0, 1) from counters (splitmix64, Steele et al. 2014)."""
-    with np.errstate(over="ignore"):
-        z = (z + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    return (z >> np.uint64(11)).astype(np.float64) * (1.0 / 9007199254740992.0)
+        return draw(observations, self._decision - 1, self._sizes)
 
 
 def make(tables: CostTables) -> RandomChoice:

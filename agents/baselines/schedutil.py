@@ -16,7 +16,8 @@ capacity, deadline and interrupt time, and the boost for tasks that wait for inp
 
 from __future__ import annotations
 
-from dvfo_agents.planning.governors import SCHEDUTIL, GovernorPolicy
+from dvfo_agents.planning.governors import GovernorPolicy
+from dvfo_controller.policies.governing import SCHEDUTIL
 from dvfo_env.tables import CostTables
 
 

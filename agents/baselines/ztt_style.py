@@ -30,7 +30,7 @@ from dvfo_env.tables import CPU, GPU, MEM, CostTables
 
 _KIND = "ztt-style"
 _POSITIONS = (4.0 / 12.0, 8.0 / 12.0, 1.0)  # the paper's levels: the 4th, 8th and 12th of 12 clocks
-_SEEN = [
+_SEEN = tuple(
     index_of(name)
     for name in (
         "waiting",
@@ -43,7 +43,7 @@ _SEEN = [
         "eta",
         "difficulty",
     )
-]
+)
 _BETA, _WARM, _OVER, _MARGIN_C = 2.0, 0.2, -2.0, 5.0
 _GAMMAS = (0.0, 0.9)
 
@@ -61,11 +61,6 @@ def joint_actions(tables: CostTables) -> NDArray[np.int64]:
     actions[1:, [CPU, GPU, MEM]] = clocks
     unique: NDArray[np.int64] = np.unique(actions, axis=0)
     return unique
-
-
-def observed(observations: NDArray[np.float32]) -> NDArray[np.float64]:
-    """What the network sees, float64 [N, inputs]."""
-    return observations[:, _SEEN].astype(np.float64)
 
 
 def paid(tables: CostTables) -> _Reward:
@@ -94,10 +89,10 @@ def make(tables: CostTables) -> DqnPolicy:
         DqnPolicy(
             "ztt-style",
             train_cached(
-                f"{_KIND}-{name}-{gamma:g}", tables, actions, observed, DqnSettings(gamma=gamma), reward
+                f"{_KIND}-{name}-{gamma:g}", tables, actions, _SEEN, DqnSettings(gamma=gamma), reward
             ),
             actions,
-            observed,
+            _SEEN,
         )
         for name, reward in (("cost", None), ("paper", paid(tables)))
         for gamma in _GAMMAS

@@ -4,14 +4,14 @@ Double DQN (van Hasselt et al., AAAI 2016) with two hidden layers of rectifiers,
 slowly following target network. It learns on training episodes in well under a minute of one core; what it
 learned goes into `result_cache` as plain lists.
 
-Use: `train_cached(kind, tables, joint_actions, features)` gives a `TinyDqn`, once per scenario; the policy is
-`DqnPolicy(name, network, joint_actions, features)`.
+Use: `train_cached(kind, tables, joint_actions, columns)` gives a `TinyDqn`, once per scenario; the policy is
+`DqnPolicy(name, network, joint_actions, columns)`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -25,12 +25,15 @@ from dvfo_env.simulator import Simulator
 from dvfo_env.tables import CostTables
 
 Floats = NDArray[np.float64]
-#: From observations float32 [N, OBSERVATION_SIZE] to what the network sees, float64 [N, inputs].
-Features = Callable[[NDArray[np.float32]], Floats]
 
 #: Training episodes of the networks; apart from those that settings are chosen on.
 FIRST_SEED = 1_200_000
 _BETA1, _BETA2, _TINY = 0.9, 0.999, 1e-8
+
+
+def seen(observations: NDArray[np.float32], columns: Sequence[int]) -> Floats:
+    """What a network sees of observations float32 [N, OBSERVATION_SIZE]: float64 [N, inputs]."""
+    return observations[:, list(columns)].astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -167,23 +170,23 @@ class DqnPolicy:
         name: what tables print.
         network: the values.
         joint_actions: int64 [actions, parts].
-        features: what the network sees.
+        columns: features of the observation that the network sees.
     """
 
     def __init__(
-        self, name: str, network: TinyDqn, joint_actions: NDArray[np.int64], features: Features
+        self, name: str, network: TinyDqn, joint_actions: NDArray[np.int64], columns: Sequence[int]
     ) -> None:
         self.name = name
         self.network = network
         self.joint_actions = joint_actions
-        self._features = features
+        self.columns = tuple(columns)
 
     def reset(self, n: int) -> None:
         """Nothing is remembered, so there is nothing to forget."""
 
     def act(self, observations: NDArray[np.float32]) -> NDArray[np.int64]:
         """Indices int64 [N, parts] for observations float32 [N, OBSERVATION_SIZE]."""
-        chosen = self.network.values(self._features(observations)).argmax(axis=1)
+        chosen = self.network.values(seen(observations, self.columns)).argmax(axis=1)
         actions: NDArray[np.int64] = self.joint_actions[chosen]
         return actions
 
@@ -191,7 +194,7 @@ class DqnPolicy:
 def train(
     tables: CostTables,
     joint_actions: NDArray[np.int64],
-    features: Features,
+    columns: Sequence[int],
     settings: DqnSettings = DqnSettings(),
     reward: Callable[[NDArray[np.float32], Floats], Floats] | None = None,
 ) -> TinyDqn:
@@ -202,7 +205,7 @@ def train(
     """
     s = settings
     simulator = Simulator(tables, s.environments)
-    x = features(simulator.reset(FIRST_SEED + s.seed * s.environments + np.arange(s.environments)))
+    x = seen(simulator.reset(FIRST_SEED + s.seed * s.environments + np.arange(s.environments)), columns)
     network = TinyDqn(x.shape[1], len(joint_actions), s.hidden, s.seed)
     target, adam = network.copy(), _Adam(network.layers)
     replay, generator = _Replay(s.replay, x.shape[1]), np.random.default_rng(s.seed + 1)
@@ -217,11 +220,11 @@ def train(
         batch = simulator.step(joint_actions[chosen])
         costs = -batch.rewards.astype(np.float64)
         gained = -costs if reward is None else reward(batch.outcomes, costs)
-        later = features(batch.observations)
+        later = seen(batch.observations, columns)
         ended = batch.ends > 0
         onward = later.copy()
         if ended.any():
-            onward[ended] = features(batch.final_observations[ended])
+            onward[ended] = seen(batch.final_observations[ended], columns)
         replay.add(x, chosen, s.reward_scale * gained, onward, (batch.ends != 2).astype(np.float64))
         x = later
         if replay.filled >= s.batch:
@@ -239,7 +242,7 @@ def train(
             for slow, fast in zip(target.layers, network.layers, strict=True):
                 slow += s.target_follows * (fast - slow)
         if (at + 1) % max(rounds // s.checks, 1) == 0 or at + 1 == rounds:
-            cost = training_cost(DqnPolicy("", network, joint_actions, features), tables)
+            cost = training_cost(DqnPolicy("", network, joint_actions, columns), tables)
             if cost < best_cost:
                 best, best_cost = network.copy(), cost
     return best
@@ -249,7 +252,7 @@ def train_cached(
     kind: str,
     tables: CostTables,
     joint_actions: NDArray[np.int64],
-    features: Features,
+    columns: Sequence[int],
     settings: DqnSettings = DqnSettings(),
     reward: Callable[[NDArray[np.float32], Floats], Floats] | None = None,
 ) -> TinyDqn:
@@ -257,13 +260,13 @@ def train_cached(
     from disk.
     """
     key = tables_digest(tables)
-    inputs = features(Simulator(tables, 1).reset(np.array([0]))).shape[1]
+    inputs = len(columns)
     stored = recall(kind, key) or {}
     wanted = {"settings": dataclasses.asdict(settings), "actions": joint_actions.tolist()}
     if {name: stored.get(name) for name in wanted} == wanted:
         known = TinyDqn.from_lists(stored.get("layers"), inputs, len(joint_actions))
         if known is not None:
             return known
-    network = train(tables, joint_actions, features, settings, reward)
+    network = train(tables, joint_actions, columns, settings, reward)
     remember(kind, key, {**wanted, "layers": network.as_lists()})
     return network

@@ -19,6 +19,10 @@ from dvfo_env.errors import BundleError
 KINDS = {
     "graph": "graph",
     "planner": "planner",
+    "last-seen": "last_seen",
+    "bandit": "bandit",
+    "governing": "governing",
+    "draw": "draw",
 }
 
 

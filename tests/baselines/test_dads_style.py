@@ -46,8 +46,8 @@ def test_under_heavy_load_no_cut_has_a_shorter_bottleneck(whole: CostTables) -> 
     tables = dataclasses.replace(steady(whole, 20.0), params=params)
     observations = Simulator(tables, 1).reset(np.zeros(1, dtype=np.int64))
     heavy, light = (Dads(tables, BankStatistics(tables), 1, heavy=on) for on in (True, False))
-    heads_ms = heavy._heads_ms(observations)
-    stages = heavy._stages(observations, heads_ms.min(axis=1))[:3]
+    heads_ms = heavy.rule.heads_ms(observations)
+    stages = heavy.rule.stages(observations, heads_ms.min(axis=1))[:3]
     bottleneck = np.max(stages, axis=0)[0]
     chosen = int(heavy.act(observations)[0, CUT])
     assert bottleneck[chosen] == bottleneck.min()

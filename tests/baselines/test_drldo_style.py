@@ -33,8 +33,8 @@ def test_it_learns_to_send_over_a_fast_link_and_to_stay_local_on_a_dead_one(tmp_
     for mbps, cut in ((2000.0, 0), (0.01, world.sizes[CUT] - 1)):
         tables = steady(world, mbps, rtt_ms=2.0, factor=1.0)
         actions = drldo_style.joint_actions(tables)
-        network = train(tables, actions, drldo_style.observed, settings)
-        policy = DqnPolicy("", network, actions, drldo_style.observed)
+        network = train(tables, actions, drldo_style.SEEN, settings)
+        policy = DqnPolicy("", network, actions, drldo_style.SEEN)
         best = min(training_cost(m.make(tables), tables) for m in (all_local, compress_input))
         assert training_cost(policy, tables) <= best * 1.01
         observations = Simulator(tables, 4).reset(np.arange(4))

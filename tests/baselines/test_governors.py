@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,8 @@ import numpy as np
 import pytest
 
 from dvfo_agents.baselines import ondemand, schedutil
-from dvfo_agents.planning import governors
-from dvfo_agents.planning.governors import GOVERNED, GovernorPolicy, busy_shares, simple_ondemand
+from dvfo_agents.planning.governors import GovernorPolicy, busy_shares
+from dvfo_controller.policies import governing
 from dvfo_env.simulator import Simulator
 from dvfo_env.state import WAITING
 from dvfo_env.tables import CPU, CUT, GPU, MAPPING, MEM, CostTables, compile_scenario
@@ -39,12 +40,11 @@ def clocks(policy: GovernorPolicy, tables: CostTables, requests: int = 40) -> np
     return np.array(rows)
 
 
-def sampled(rule: int, **fields: float) -> np.void:
-    g = np.zeros(1, dtype=GOVERNED)
-    for field, value in fields.items():
-        g[field] = value
-    governors.sample_cpu(g[0], rule, MHZ)
-    return g[0]
+def sampled(rule: int, **state: float) -> dict[str, float]:
+    """What the CPU's governor leaves after one run on a device in `state`."""
+    g = governing.Governed(0, 0, 0, **state)
+    governing.sample_cpu(g, rule, MHZ)
+    return dataclasses.asdict(g)
 
 
 @pytest.mark.parametrize(
@@ -52,14 +52,14 @@ def sampled(rule: int, **fields: float) -> np.void:
     [(0.0, 400.0), (2.4, 800.0), (5.0, 1200.0), (9.5, 2000.0), (9.6, 2000.0), (9.0, 2000.0)],
 )
 def test_ondemand_is_proportional_below_its_threshold_and_jumps_above_it(busy_ms: float, mhz: float) -> None:
-    assert MHZ[sampled(governors.ONDEMAND, sampled_ms=10.0, busy_ms=busy_ms)["cpu"]] == mhz
+    assert MHZ[sampled(governing.ONDEMAND, sampled_ms=10.0, busy_ms=busy_ms)["cpu"]] == mhz
 
 
 def test_after_a_long_idle_time_ondemand_believes_the_load_before_it_once() -> None:
-    woken = sampled(governors.ONDEMAND, sampled_ms=200.0, busy_ms=5.0, load_before=1.0)
+    woken = sampled(governing.ONDEMAND, sampled_ms=200.0, busy_ms=5.0, load_before=1.0)
     assert MHZ[woken["cpu"]] == 2000.0
     assert woken["load_before"] == 0.0
-    assert MHZ[sampled(governors.ONDEMAND, sampled_ms=200.0, busy_ms=5.0)["cpu"]] == 400.0
+    assert MHZ[sampled(governing.ONDEMAND, sampled_ms=200.0, busy_ms=5.0)["cpu"]] == 400.0
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ def test_after_a_long_idle_time_ondemand_believes_the_load_before_it_once() -> N
 def test_schedutil_asks_for_a_quarter_more_than_the_utilisation_and_rounds_up(
     util: float, mhz: float
 ) -> None:
-    assert MHZ[sampled(governors.SCHEDUTIL, util=util)["cpu"]] == mhz
-    assert MHZ[sampled(governors.SCHEDUTIL, util_estimate=util)["cpu"]] == mhz
+    assert MHZ[sampled(governing.SCHEDUTIL, util=util)["cpu"]] == mhz
+    assert MHZ[sampled(governing.SCHEDUTIL, util_estimate=util)["cpu"]] == mhz
 
 
 def test_utilisation_halves_in_thirty_two_periods() -> None:
-    assert governors.decayed(0.8, 0.0, 32 * 1.024) == pytest.approx(0.4)
-    assert governors.decayed(0.0, 1.0, 32 * 1.024) == pytest.approx(0.5)
+    assert governing.decayed(0.8, 0.0, 32 * 1.024) == pytest.approx(0.4)
+    assert governing.decayed(0.0, 1.0, 32 * 1.024) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_utilisation_halves_in_thirty_two_periods() -> None:
     [(0.91, 0, 4), (0.88, 2, 2), (0.86, 1, 1), (0.5, 4, 2), (0.5, 2, 1), (0.0, 4, 0)],
 )
 def test_simple_ondemand_keeps_its_thresholds(load: float, now: int, expected: int) -> None:
-    assert simple_ondemand(MHZ, now, load) == expected
+    assert governing.simple_ondemand(MHZ, now, load) == expected
 
 
 @pytest.mark.parametrize("module", [ondemand, schedutil])

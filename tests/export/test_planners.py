@@ -1,0 +1,123 @@
+"""Every baseline decides on a device as it did in training: exported decisions are equal, not close."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dvfo_agents.baselines import drldo_style, ondemand, powersave, schedutil
+from dvfo_agents.baselines.ans_style import Ans, AnsSettings
+from dvfo_agents.baselines.appealnet_style import AppealNet
+from dvfo_agents.baselines.dads_style import Dads
+from dvfo_agents.baselines.neurosurgeon_style import Neurosurgeon
+from dvfo_agents.baselines.planner import Planner, PlannerSettings
+from dvfo_agents.baselines.random_choice import RandomChoice
+from dvfo_agents.planning.present import Knowledge
+from dvfo_agents.planning.tiny_dqn import DqnPolicy, TinyDqn
+from dvfo_agents.policy import Policy
+from dvfo_env.errors import ConfigError
+from dvfo_env.scenario import load_scenario
+from dvfo_env.tables import CostTables, compile_scenario
+from dvfo_export.planners import export_baseline
+from tests.export.parity import compare
+
+NANO, PI, ANY_ETA, POISSON = (
+    "default", "pi3b-plus-mobilenet-v2-5g-driving", "tx2-vgg19-any-eta", "pi4b-resnet50-tmobile-lte"
+)  # fmt: skip
+#: Scenarios with what is changed in them: decisions that take time are planned for otherwise.
+WORLDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "nano": (NANO, {}),
+    "pi": (PI, {}),
+    "any-eta": (ANY_ETA, {}),
+    "poisson": (POISSON, {}),
+    "concurrent": (NANO, {"decision": {"mode": "concurrent", "latency_ms": 10.0}}),
+    "blocking": (PI, {"decision": {"mode": "blocking", "latency_ms": 5.0}}),
+}
+
+
+@lru_cache(maxsize=8)
+def known(world: str) -> tuple[CostTables, Knowledge]:
+    name, changes = WORLDS[world]
+    tables = compile_scenario(load_scenario(name, episode_requests=64, **changes))
+    return tables, Knowledge(tables)
+
+
+def planner(source: str) -> Callable[[CostTables, Knowledge], Policy]:
+    return lambda tables, knowledge: Planner(tables, PlannerSettings(source=source), knowledge)  # type: ignore[arg-type]
+
+
+def values(tables: CostTables, knowledge: Knowledge) -> Policy:
+    generator = np.random.default_rng(3)
+    actions = np.stack([generator.integers(size, size=12) for size in tables.sizes], axis=1)
+    columns = drldo_style.SEEN
+    return DqnPolicy("drldo-style", TinyDqn(len(columns), len(actions), 48, 1), actions, columns)
+
+
+def two_ways(tables: CostTables, knowledge: Knowledge) -> Policy:
+    hard = tables.out_of_the_box
+    return AppealNet(int(tables.params[0]["n_classes"]), 1, hard, np.zeros_like(hard))
+
+
+def bandit(tables: CostTables, knowledge: Knowledge) -> Policy:
+    return Ans(tables, AnsSettings(level=1), np.array([0.1, 0.4, 0.2, 0.1]))
+
+
+#: What tuning would choose is of no matter here: any setting has to be exported.
+POLICIES: dict[str, Callable[[CostTables, Knowledge], Policy]] = {
+    "planner": planner("analogues"),
+    "planner-quantiles": planner("quantiles"),
+    "planner-last": planner("last"),
+    "neurosurgeon-style": lambda tables, knowledge: Neurosurgeon(tables, knowledge.statistics, 1),
+    "dads-style": lambda tables, knowledge: Dads(tables, knowledge.statistics, 0, np.inf),
+    "ans-style": bandit,
+    "appealnet-style": two_ways,
+    "drldo-style": values,
+    "ondemand": lambda tables, knowledge: ondemand.make(tables),
+    "schedutil": lambda tables, knowledge: schedutil.make(tables),
+    "powersave": lambda tables, knowledge: powersave.make(tables),
+    "random": lambda tables, knowledge: RandomChoice(tables.sizes),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "world"),
+    [
+        *((name, "pi") for name in POLICIES),
+        *((name, "nano") for name in ("planner", "neurosurgeon-style", "schedutil")),
+        *((name, "any-eta") for name in ("planner", "planner-quantiles")),
+    ],
+)
+def test_a_device_decides_as_training_did(name: str, world: str, tmp_path: Path) -> None:
+    tables, knowledge = known(world)
+    result = compare(POLICIES[name](tables, knowledge), tables, tmp_path, 100, devices=4)
+    assert not result.differ, result.differ[:3]
+
+
+@pytest.mark.parametrize("world", ["poisson", "concurrent", "blocking"])
+def test_the_planner_decides_the_same_wherever_decisions_and_requests_come_from(
+    world: str, tmp_path: Path
+) -> None:
+    tables, knowledge = known(world)
+    result = compare(planner("analogues")(tables, knowledge), tables, tmp_path, 120, devices=4)
+    assert not result.differ, result.differ[:3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("name", POLICIES)
+def test_ten_thousand_decisions_are_equal(name: str, world: str, tmp_path: Path) -> None:
+    tables, knowledge = known(world)
+    result = compare(POLICIES[name](tables, knowledge), tables, tmp_path, 10_000, devices=50)
+    print(f"{name} {world}: {result.decisions}, {result.median_ms:.2f} ms, p99 {result.p99_ms:.2f} ms")
+    assert result.decisions >= 10_000
+    assert not result.differ, result.differ[:3]
+
+
+def test_the_clairvoyant_stays_here() -> None:
+    with pytest.raises(ConfigError, match="clairvoyant: cannot be exported: it sees the true state"):
+        export_baseline("clairvoyant", known("pi")[0])
