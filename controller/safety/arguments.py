@@ -29,6 +29,9 @@ def add_safety_arguments(parser: argparse.ArgumentParser) -> None:
         "--beside", action="append", default=[], metavar="NAME", help="put up with a program that sets clocks"
     )
     group.add_argument(
+        "--above-found", action="store_true", help="go above the limits found at start (a power mode's)"
+    )
+    group.add_argument(
         "--dwell-ms", type=_time, metavar="MS", help="shortest time between two changes of any clock"
     )
     group.add_argument(
@@ -49,7 +52,15 @@ def governor_of(arguments: argparse.Namespace, tell: Callable[[str], None] | Non
     root = arguments.sysfs_root
     board = Board.discover(sysfs=DryRun(root)) if arguments.dry_run else Board.discover(root)
     dwell_s = None if arguments.dwell_ms is None else dict.fromkeys(DWELL_S, arguments.dwell_ms / 1e3)
-    return Governor(board, arguments.state, arguments.on_exit, dwell_s, arguments.beside, tell=tell)
+    return Governor(
+        board,
+        arguments.state,
+        arguments.on_exit,
+        dwell_s,
+        arguments.beside,
+        arguments.above_found,
+        tell=tell,
+    )
 
 
 def guard_of(

@@ -14,18 +14,17 @@ from types import TracebackType
 
 from dvfo_controller.board.board import Board
 from dvfo_controller.board.mapping import Affinity
+from dvfo_controller.safety.ceiling import below, ceilings, cool, points
 from dvfo_controller.safety.dry_run import DryRun
 from dvfo_controller.safety.keeper import Keeper, OnExit
 from dvfo_controller.safety.lock import STATE
 from dvfo_env.errors import BoardError
-from dvfo_env.hardware.clocks import DOMAINS, ClockAxis, Domain, Knob, point_of, write_limits
+from dvfo_env.hardware.clocks import DOMAINS, ClockAxis, Domain, Knob, write_limits
 from dvfo_env.hardware.originals import Original, put_back
 
 #: Shortest time between two changes of one clock. A new clock takes effect after 1 ms (CPU), 5 ms (GPU), 8 ms
 #: (memory) on an Orin Nano (arXiv 2606.16106): with ten times that, at most a tenth of the time is spent so.
 DWELL_S: dict[Domain, float] = {"cpu": 0.010, "gpu": 0.050, "memory": 0.080}
-#: Highest share of its top clock that a clock may have while the board is too hot.
-HOT_SHARE = 0.5
 #: Refusals that will not go away by trying again.
 _FOR_GOOD = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENODEV}
 
@@ -82,6 +81,7 @@ class Governor:
         on_exit: `restore`, or `keep` the clocks as they are (`dvfo-controller restore` puts them back later).
         dwell_s: shortest time between two changes of a domain's clock, other than `DWELL_S`.
         beside: names of other programs that set clocks to put up with.
+        above_found: clocks may go above the upper limits that were found (a power mode's, for example).
         pin_process: process whose threads `Wanted.cpus` pins; None leaves that to the inference engine.
         tell: where reports go, one line each, each once; default stderr.
     """
@@ -93,6 +93,7 @@ class Governor:
         on_exit: OnExit = "restore",
         dwell_s: Mapping[Domain, float] | None = None,
         beside: Collection[str] = (),
+        above_found: bool = False,
         pin_process: int | None = None,
         tell: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -106,6 +107,8 @@ class Governor:
         self._tell = tell or _to_stderr
         self._clock = clock
         self._told: set[str] = set()
+        self._above_found = above_found
+        self._ceilings: dict[str, int] = {}
         self._originals: tuple[Original, ...] = ()
         self._asked: dict[Domain, float] = {}
         self._changed_s: dict[Domain, float] = {}
@@ -114,6 +117,8 @@ class Governor:
     def __enter__(self) -> Governor:
         with ExitStack() as stack:
             self._originals = stack.enter_context(self._keeper.kept())
+            if not self._above_found:
+                self._keep_to_found()
             for line in self.board.notes():
                 self._once(line)
             for domain in DOMAINS:
@@ -132,6 +137,16 @@ class Governor:
         trace: TracebackType | None,
     ) -> None:
         self._stack.__exit__(kind, error, trace)
+
+    def _keep_to_found(self) -> None:
+        """No clock is raised above the limits that were found."""
+        self._ceilings = ceilings(self._originals)
+        for domain, axis in self.board.knobs.items():
+            if axis.settable:
+                kept = below(axis, self._ceilings)
+                self.board.knobs[domain] = kept
+                if kept is not axis:
+                    self._once(f"{domain} clock: {kept.reason} (a power mode?), clocks above are left out")
 
     def apply(self, wanted: Wanted) -> Applied:
         """Make it so as far as possible; what stands is in the answer, whatever was asked for.
@@ -152,7 +167,8 @@ class Governor:
             if not self._rested(domain):
                 waiting.append(domain)
                 continue
-            problem = self._set(domain, [(point, point) for point in self._points(domain, target)])
+            pinned = points(self.board.knobs[domain], target, self._ceilings)
+            problem = self._set(domain, [(point, point) for point in pinned])
             if problem:
                 differing[domain] = problem
             self._asked[domain] = target
@@ -171,7 +187,7 @@ class Governor:
                 continue
             self._asked.pop(domain, None)
             if hot and domain != "memory":
-                problem = self._set(domain, [_cool(knob) for knob in axis.knobs])
+                problem = self._set(domain, [cool(knob, self._ceilings) for knob in axis.knobs])
             else:
                 problem = "; ".join(line for _, line in put_back(self._sysfs, self._of(axis)))
                 self._changed_s[domain] = self._clock()
@@ -179,10 +195,6 @@ class Governor:
                 differing[domain] = problem
                 self._once(problem)
         return self._applied(Wanted(), (), differing)
-
-    def _points(self, domain: Domain, mhz: float) -> list[int]:
-        axis = self.board.knobs[domain]
-        return [point_of(knob, axis, mhz) for knob in axis.knobs]
 
     def _rested(self, domain: Domain) -> bool:
         last = self._changed_s.get(domain)
@@ -193,7 +205,7 @@ class Governor:
         axis = self.board.knobs[domain]
         return all(
             self._sysfs.integer(path) == point
-            for knob, point in zip(axis.knobs, self._points(domain, mhz), strict=True)
+            for knob, point in zip(axis.knobs, points(axis, mhz, self._ceilings), strict=True)
             if not _rounded_by_firmware(knob)
             for path in (knob.limit_files if not knob.held else (f"{knob.folder}/{knob.current}",))
         )
@@ -264,12 +276,6 @@ class Governor:
 def _rounded_by_firmware(knob: Knob) -> bool:
     """Rates within a range without a list: the nearest legal one stands, whichever that is."""
     return bool(knob.held) and not knob.listed
-
-
-def _cool(knob: Knob) -> tuple[int, int]:
-    """Limits while the board is too hot: lowest clock, and the highest one within the share."""
-    low, top = knob.points[0], knob.points[-1]
-    return low, max((point for point in knob.points if point <= top * HOT_SHARE), default=low)
 
 
 def _standing_mhz(board: Board, domain: Domain) -> float | None:

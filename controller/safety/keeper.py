@@ -14,9 +14,12 @@ from dvfo_controller.safety.competitors import refuse_competitors
 from dvfo_controller.safety.dry_run import DryRun
 from dvfo_controller.safety.lock import JOURNAL, STATE, Lock
 from dvfo_env.errors import BoardError
-from dvfo_env.hardware.originals import Journal, Original, originals, put_back
+from dvfo_env.hardware.originals import Journal, Original, Saved, originals, put_back
 from dvfo_env.hardware.stopping import signals_held, terminations_raised
 from dvfo_env.hardware.sysfs import SysFs
+
+#: Differs after every start of the machine.
+BOOT = "proc/sys/kernel/random/boot_id"
 
 OnExit = Literal["restore", "keep"]
 
@@ -81,7 +84,12 @@ class Keeper:
         if self._dry:
             self._tell(f"would save {len(saved)} clocks to {self._journal.path}")
         elif saved:
-            about = {"process": os.getpid(), "on_exit": self._on_exit, "at_unix_s": round(time.time(), 3)}
+            about = {
+                "process": os.getpid(),
+                "on_exit": self._on_exit,
+                "at_unix_s": round(time.time(), 3),
+                "boot": self._sysfs.read(BOOT),
+            }
             self._journal.write(saved, about)
         return saved
 
@@ -93,7 +101,7 @@ class Keeper:
         if saved.about.get("on_exit") == "keep":
             return saved.originals
         self._tell(f"{self._journal.path}: an earlier run ended before clocks were put back; doing so now")
-        problems = put_back(self._sysfs, saved.originals)
+        problems = put_back(self._sysfs, saved.originals, _another_boot(self._sysfs, saved))
         for _, line in problems:
             self._tell(f"{line}; its original stays saved")
         return tuple(dict.fromkeys(original for original, _ in problems))
@@ -111,6 +119,11 @@ class Keeper:
         if not failed:
             raise BoardError(message)
         self._tell(message)  # the error that ended the run is the one to be seen
+
+
+def _another_boot(sysfs: SysFs, saved: Saved) -> bool:
+    """Whether the machine was started anew since: files may have other names then, or be gone."""
+    return saved.about.get("boot") not in (None, sysfs.read(BOOT))
 
 
 def restore(sysfs: SysFs, state: Path | None = None, ended: bool = False) -> list[str] | None:
@@ -132,7 +145,7 @@ def restore(sysfs: SysFs, state: Path | None = None, ended: bool = False) -> lis
         if saved is None or (ended and saved.about.get("on_exit") == "keep"):
             return None
         with signals_held():
-            problems = put_back(sysfs, saved.originals)
+            problems = put_back(sysfs, saved.originals, _another_boot(sysfs, saved))
             if problems:
                 lines = "; ".join(line for _, line in problems)
                 raise BoardError(f"clocks not put back: {lines}; saved in {journal.path}")

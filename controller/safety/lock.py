@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from dvfo_env.errors import BoardError
@@ -12,6 +14,19 @@ from dvfo_env.errors import BoardError
 STATE = Path("var/lib/dvfo-controller")
 JOURNAL = "originals.json"
 LOCK = "lock"
+
+
+#: Tries, and the time between them: whoever asks for the holder has the lock for a moment too.
+TRIES, AGAIN_S = 5, 0.05
+
+
+def _locked(descriptor: int) -> bool:
+    for _ in range(TRIES):
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(AGAIN_S)
+    return False
 
 
 class Lock:
@@ -29,12 +44,10 @@ class Lock:
         """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise BoardError(f"{self._path}: cannot be made: {error.strerror or error}") from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(descriptor):
             os.close(descriptor)
             raise BoardError(
                 f"{self._path}: dvfo-controller (process {self.holder() or '?'}) runs already; stop it first"

@@ -42,6 +42,7 @@ class LiveStatus:
         text = json.dumps({"at_unix_s": round(time.time(), 3), "process": os.getpid(), **words})
         beside = self._path.with_name(f"{LIVE}.new")
         with suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             beside.write_text(text, encoding="utf-8")
             os.replace(beside, self._path)
 
@@ -57,11 +58,12 @@ def status(board: Board, state: Path | None = None) -> dict[str, Any]:
     `saved.now_differs` names the files that do not hold what they held before the controller came.
     """
     folder = state or board.sysfs.root / STATE
-    holder = Lock(folder).holder()
+    live = _live(folder)
+    process = Lock(folder).holder() or (live or {}).get("process")  # without clocks to set there is no lock
     return {
-        "running": holder is not None,
-        "process": holder,
-        "live": _live(folder) if holder is not None else None,
+        "running": process is not None,
+        "process": process,
+        "live": live,
         "saved": _saved(board, folder),
         "knobs": {
             domain: {
@@ -84,11 +86,13 @@ def reading_json(reading: Reading) -> dict[str, Any]:
 
 
 def _live(folder: Path) -> dict[str, Any] | None:
+    """What a controller says of itself; None where the one that said it is gone."""
     try:
         words = json.loads((folder / LIVE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return words if isinstance(words, dict) else None
+    alive = isinstance(words, dict) and Path(f"/proc/{words.get('process')}").exists()
+    return words if alive else None
 
 
 def _saved(board: Board, folder: Path) -> dict[str, Any] | None:

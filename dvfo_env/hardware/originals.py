@@ -71,8 +71,11 @@ def _texts(sysfs: SysFs, paths: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple((path, text) for path, text in found if text is not None)
 
 
-def put_back(sysfs: SysFs, saved: Iterable[Original]) -> list[tuple[Original, str]]:
-    """Write what differs; returns what is still not as it was, with one line that names the file."""
+def put_back(sysfs: SysFs, saved: Iterable[Original], missing_ok: bool = False) -> list[tuple[Original, str]]:
+    """Write what differs; returns what is still not as it was, with one line that names the file.
+
+    With `missing_ok` a file that is not there any more is as it should be: another kernel was started.
+    """
     problems = []
     for original in saved:
         refused: dict[str, str] = {}
@@ -81,6 +84,8 @@ def put_back(sysfs: SysFs, saved: Iterable[Original]) -> list[tuple[Original, st
                 break
         for path, text in original.files:
             found = sysfs.read(path)
+            if missing_ok and found is None:
+                continue
             if found != text and path not in original.floating:
                 why = f" ({refused[path]})" if path in refused else ""
                 problems.append((original, f"/{path} should be {text}, reads {found}{why}"))
@@ -142,7 +147,7 @@ class Journal:
         beside = self.path.with_name(f"{self.path.name}.new")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(beside, "w", encoding="utf-8") as file:
+            with open(beside, "w", encoding="utf-8", opener=_for_owner) as file:
                 json.dump(document, file, indent=1)
                 file.flush()
                 os.fsync(file.fileno())
@@ -200,6 +205,11 @@ class Journal:
             f"{self.path}: the saved clocks cannot be read ({why}); set the clocks by hand or start the "
             f"machine again, then delete this file"
         )
+
+
+def _for_owner(path: str, flags: int) -> int:
+    """Nobody else may write it, whatever the process' mask of permissions says."""
+    return os.open(path, flags, 0o644)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -311,3 +311,47 @@ def test_the_options_make_a_governor_and_its_guard(
     assert "safe profile: CPU-therm is at 41.5 C (limit 41 C)" in said
     with pytest.raises(SystemExit):
         parser.parse_args(["--dwell-ms", "-1"])
+
+
+def test_no_clock_goes_above_the_limits_that_were_found(tmp_path: Path) -> None:
+    root = build(TX2, tmp_path)  # as nvpmodel's 15 W mode has it
+    write(root, {f"{POLICY}/scaling_max_freq": 1_420_800, f"{CPU}/cpufreq/policy1/scaling_max_freq": 806_400})
+    before = contents(root)
+    told: list[str] = []
+    with governed(root, tell=told.append) as governor:
+        assert governor.apply(Wanted(cpu_mhz=2035.2)).cpu_mhz == 1420.8
+        assert SysFs(root).integer(f"{CPU}/cpufreq/policy1/scaling_max_freq") == 806_400
+        assert governor.board.choices("cpu", (1420.8, 2035.2)) == (True, False)
+        assert governor.safe_profile(hot=True).cpu_mhz == 960.0
+    assert [line for line in told if "limits found end at 1420.8 MHz" in line]
+    assert contents(root) == before
+    with governed(root, above_found=True) as governor:
+        assert governor.apply(Wanted(cpu_mhz=2035.2)).cpu_mhz == 2035.2
+    assert contents(root) == before
+
+
+def test_a_killed_runs_low_limit_is_no_ceiling(tmp_path: Path) -> None:
+    root = build(TX2, tmp_path)
+    with governed(root) as governor:
+        governor.apply(Wanted(cpu_mhz=345.6))
+        journal = root / "var/lib/dvfo-controller/originals.json"
+        saved = journal.read_bytes()
+    journal.write_bytes(saved)
+    write(root, {f"{POLICY}/scaling_max_freq": 345_600})
+    with governed(root) as governor:
+        assert governor.apply(Wanted(cpu_mhz=2035.2)).cpu_mhz == 2035.2
+
+
+def test_after_another_start_files_that_are_gone_are_no_loss(tmp_path: Path) -> None:
+    root = build(TX2, tmp_path)
+    boot = "proc/sys/kernel/random/boot_id"
+    write(root, {boot: "first"})
+    with governed(root, on_exit="keep") as governor:
+        governor.apply(Wanted(cpu_mhz=960.0))
+    for path in (root / POLICY).iterdir():
+        path.unlink()
+    with pytest.raises(BoardError, match="policy0/scaling_max_freq should be 2035200, reads None"):
+        restore(SysFs(root))
+    write(root, {boot: "second"})
+    assert restore(SysFs(root)) is not None
+    assert SysFs(root).integer(f"{CPU}/cpufreq/policy1/scaling_max_freq") == 2_035_200

@@ -145,6 +145,7 @@ def test_status_tells_of_a_run_and_of_what_one_left(
         assert len(running["saved"]["now_differs"]) == 4
         journal = tmp_path / "var/lib/dvfo-controller/originals.json"
         kept = journal.read_bytes()
+    live.clear()
     assert main(["status", "--sysfs-root", str(tmp_path)]) == 0
     journal.write_bytes(kept)
     write(tmp_path, {"sys/devices/system/cpu/cpufreq/policy0/scaling_max_freq": 960000})
