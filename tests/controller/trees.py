@@ -149,13 +149,15 @@ def _zone(number: int, kind: str, celsius: float, limit: float | None) -> dict[s
 
 TX2_GPU = (114.75, 216.75, 318.75, 420.75, 522.75, 624.75, 726.75, 854.25, 930.75, 1032.75, 1122.0)
 XAVIER_GPU = (114.75, 204.0, 306.0, 408.0, 510.0, 599.25, 701.25, 752.25, 803.25, 854.25, 905.25, 956.25)
+NANO_KHZ = (102_000, 204_000, 307_200, 403_200, 518_400, 614_400, 710_400, 825_600, 921_600, 1_036_800)
+NANO_KHZ += (1_132_800, 1_224_000, 1_326_000, 1_428_000, 1_479_000)
 NANO_GPU = tuple(76.8 * step for step in range(1, 13))
 JETSON_ZONES = (("CPU-therm", 41.5, 97.0), ("GPU-therm", 40.0, 97.0), ("PMIC-Die", 100.0, 120.0))
 INPUT_CPU_GPU = (("POM_5V_IN", 5000, 400), ("POM_5V_GPU", 5000, 40), ("POM_5V_CPU", 5000, 120))
 
 NANO = Machine(
     model="NVIDIA Jetson Nano Developer Kit",
-    policies=(("0 1 2 3", steps(102_000, 1_428_000, 102_000, 1_479_000)),),
+    policies=(("0 1 2 3", NANO_KHZ),),
     gpu="sys/devices/57000000.gpu/devfreq/57000000.gpu",
     gpu_mhz=NANO_GPU,
     gpu_in_class=False,
