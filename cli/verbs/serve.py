@@ -40,9 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or an interrupt."""
     from pathlib import Path
 
-    from dvfo_controller.split.client import read_token
     from dvfo_controller.split.engine import Engine, Mapping
     from dvfo_controller.split.plan import read_plan
+    from dvfo_controller.split.security import read_token
     from dvfo_controller.split.server import ServerSettings, SplitServer, run
     from dvfo_env.errors import SplitError
 

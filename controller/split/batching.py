@@ -19,6 +19,8 @@ from dvfo_env.errors import CodecError, SplitError
 
 #: Tails of several inputs must agree with those of one to this share of the largest value.
 _AGREEMENT = 1e-3
+#: Tails for several inputs that are kept; those made first go.
+_MOST_TAILS = 64
 
 
 @dataclass(frozen=True)
@@ -58,25 +60,32 @@ class Batches:
         self._engine = engine
         self._mapping = mapping
         self._sessions: dict[object, Any] = {}
+        self._lock = threading.Lock()
 
     def prepare(self, cut: Cut) -> bool:
         """Make the tail ready; whether it takes several inputs at once."""
-        if cut.key not in self._sessions:
-            self._engine.prepare(cut, self._mapping, ["tail"])[0].result()
-            self._sessions[cut.key] = self._tried(cut)
-        return self._sessions[cut.key] is not None
+        return self._session(cut) is not None
+
+    def _session(self, cut: Cut) -> Any:
+        with self._lock:
+            if cut.key not in self._sessions:
+                self._engine.prepare(cut, self._mapping, ["tail"])[0].result()
+                while len(self._sessions) >= _MOST_TAILS:
+                    del self._sessions[next(iter(self._sessions))]
+                self._sessions[cut.key] = self._tried(cut)
+            return self._sessions[cut.key]
 
     def run(self, cut: Cut, inputs: Sequence[Sequence[Array]]) -> list[tuple[Array, ...]]:
         """Outputs for each of the inputs, in the model's order."""
         rest = self._engine.network.rest(cut)
-        if len(inputs) == 1 or not self.prepare(cut):
-            made = [self._engine.run_tail(cut, tensors, self._mapping) for tensors in inputs[:1]]
-            found = [tuple(made[0][name].copy() for name in rest)]
-            for tensors in inputs[1:]:
-                outputs = self._engine.run_tail(cut, tensors, self._mapping)
-                found.append(tuple(outputs[name].copy() for name in rest))
-            return found
-        return self._together(self._sessions[cut.key], cut, inputs)
+        session = self._session(cut) if len(inputs) > 1 else None
+        if session is not None:
+            return self._together(session, cut, inputs)
+        found = []
+        for tensors in inputs:
+            outputs = self._engine.run_tail(cut, tensors, self._mapping)
+            found.append(tuple(outputs[name].copy() for name in rest))
+        return found
 
     def _together(self, session: Any, cut: Cut, inputs: Sequence[Sequence[Array]]) -> list[tuple[Array, ...]]:
         rest = self._engine.network.rest(cut)

@@ -6,13 +6,11 @@ this file reads the wall clock: a clock that jumps changes nothing.
 
 from __future__ import annotations
 
-import ssl
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from dvfo_controller.split import wire
@@ -21,6 +19,7 @@ from dvfo_controller.split.connection import Connection, Keeper
 from dvfo_controller.split.cutting import Array, Cut
 from dvfo_controller.split.engine import Engine, Head, Mapping
 from dvfo_controller.split.plan import NO_PLAN
+from dvfo_controller.split.security import client_tls
 from dvfo_controller.split.shaping import PlainLink, Shaper
 from dvfo_controller.split.wire import Kind, ServerTimes, WireError
 from dvfo_env.errors import SplitError
@@ -382,36 +381,6 @@ class SplitClient:
         except (OSError, WireError) as error:
             assert self._keeper is not None
             self._keeper.drop(connection, str(error))
-
-
-def client_tls(ca: str) -> ssl.SSLContext:
-    """A context that verifies the server against the authorities in a PEM file, or the system's where empty.
-
-    Raises:
-        SplitError: the file cannot be read.
-    """
-    try:
-        return ssl.create_default_context(cafile=ca or None)
-    except (OSError, ssl.SSLError) as error:
-        raise SplitError(f"{ca}: {error.strerror or error}") from None
-
-
-def read_token(path: Path | str) -> bytes:
-    """The token in a file, white space around it left out; files that others may read are refused.
-
-    Raises:
-        SplitError: it cannot be read, is readable by others, or is empty.
-    """
-    path = Path(path)
-    try:
-        if path.stat().st_mode & 0o077:
-            raise SplitError(f"{path}: others may read it: chmod 600 {path}")
-        token = path.read_bytes().strip()
-    except OSError as error:
-        raise SplitError(f"{path}: {error.strerror}") from None
-    if not 16 <= len(token) <= 256:
-        raise SplitError(f"{path}: a token has 16 to 256 bytes, found {len(token)}")
-    return token
 
 
 def _mbps(request: _Request) -> float | None:

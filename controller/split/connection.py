@@ -20,7 +20,7 @@ from dvfo_env.errors import SplitError
 
 #: Waiting between two attempts to connect: doubled from the first to the last, s.
 _FIRST_WAIT_S, _LAST_WAIT_S = 0.1, 5.0
-_CONNECT_TIMEOUT_S, _PREPARE_TIMEOUT_S = 3.0, 30.0
+_CONNECT_TIMEOUT_S, _PREPARE_TIMEOUT_S, _CLOSE_TIMEOUT_S = 3.0, 30.0, 1.0
 _READ_BYTES = 1 << 16
 
 
@@ -159,10 +159,10 @@ class Keeper:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self._thread.join()
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+        self._thread.join(_CLOSE_TIMEOUT_S)  # it may be waiting for a server that does not answer
 
     def _keep(self) -> None:
         wait_s = _FIRST_WAIT_S
@@ -182,6 +182,9 @@ class Keeper:
                 continue
             wait_s = _FIRST_WAIT_S
             with self._changed:
+                if self._closed:
+                    made.close()
+                    return
                 self._connection = made
                 self.opened += 1
                 self._changed.notify_all()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-import ipaddress
 import signal
 import socket
 import ssl
@@ -24,6 +23,7 @@ from dvfo_controller.split.codecs import Codecs
 from dvfo_controller.split.cutting import Cut
 from dvfo_controller.split.engine import Engine, Mapping
 from dvfo_controller.split.plan import NO_PLAN
+from dvfo_controller.split.security import is_loopback, server_tls
 from dvfo_controller.split.wire import Kind, Refusal, WireError
 from dvfo_env.errors import SplitError
 
@@ -72,14 +72,6 @@ class ServerSettings:
             raise SplitError(f"server: host: {self.host} is not loopback, which needs TLS and a token")
 
 
-def is_loopback(host: str) -> bool:
-    """Whether an address reaches this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 @dataclass(eq=False)
 class _Session:
     """One device's connection."""
@@ -123,6 +115,7 @@ class SplitServer:
         self._pending: dict[_Session, None] = {}
         self._sessions: set[_Session] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._known: set[object] = set()
         self._plan = engine.plan.digest if engine.plan is not None else NO_PLAN
         self._stopping = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -140,7 +133,7 @@ class SplitServer:
         self._worker = Worker(
             self.engine, self._codecs, settings.mapping, settings.max_queue, settings.max_batch
         )
-        tls = _server_tls(settings.tls_cert, settings.tls_key) if settings.tls_cert else None
+        tls = server_tls(settings.tls_cert, settings.tls_key) if settings.tls_cert else None
         try:
             server = await asyncio.start_server(
                 self._connected,
@@ -216,7 +209,7 @@ class SplitServer:
 
     async def _open(self, session: _Session) -> None:
         """Take HELLO and answer it."""
-        header, payload = await self._read(session, wire.HELLO_BYTES)
+        header, payload, _ = await self._read(session, wire.HELLO_BYTES)
         if header.kind != Kind.HELLO:
             raise WireError("the first frame is no hello")
         model, plan, token = wire.read_hello(payload)
@@ -241,23 +234,25 @@ class SplitServer:
 
     async def _read(
         self, session: _Session, limit: int, idle_s: float | None = None
-    ) -> tuple[wire.Header, bytes]:
+    ) -> tuple[wire.Header, bytes, float]:
+        """Header and payload of a frame, and when its last byte was there (monotonic)."""
         async with asyncio.timeout(idle_s):
             first = await session.reader.readexactly(1)
         async with asyncio.timeout(self.settings.frame_timeout_s):
             rest = await session.reader.readexactly(wire.HEADER_BYTES - 1)
             header = wire.read_header(first + rest, limit)
             payload = await session.reader.readexactly(header.length)
+        arrived = time.monotonic()
         wire.check_payload(header, payload)
-        return header, payload
+        return header, payload, arrived
 
     async def _frame(self, session: _Session) -> None:
-        header, payload = await self._read(session, session.limit, self.settings.idle_timeout_s)
+        header, payload, arrived = await self._read(session, session.limit, self.settings.idle_timeout_s)
         _quick(session.writer.get_extra_info("socket"))
         if header.kind == Kind.PREPARE:
             await self._prepare(session, header.request, payload)
         elif header.kind == Kind.REQUEST:
-            self._request(session, header.request, payload)
+            self._request(session, header.request, payload, arrived)
         else:
             raise WireError(f"a device does not send {header.kind.name}")
 
@@ -273,12 +268,15 @@ class SplitServer:
             session.send(Kind.ERROR, request, wire.write_error(Refusal.CUT, str(error)))
             return
         session.cuts[number] = cut
+        if cut.key not in self._known and len(self._known) < wire.MOST_CUTS:
+            self._known.add(cut.key)
+            how = f"up to {self.settings.max_batch} at once" if several else "one by one"
+            self._log(f"tail after {cut.name} ready, run {how}")
         longest = max(self._codecs.most_bytes(known) for known in session.cuts.values())
         session.limit = max(wire.PREPARE_BYTES, wire.REQUEST_BYTES + longest)
         session.send(Kind.PREPARED, request, bytes([several]))
 
-    def _request(self, session: _Session, request: int, payload: bytes) -> None:
-        arrived = time.monotonic()
+    def _request(self, session: _Session, request: int, payload: bytes, arrived: float) -> None:
         number, budget_ms, feature = wire.read_request(payload)
         cut = session.cuts.get(number)
         if cut is None:
@@ -351,16 +349,6 @@ def serving(server: SplitServer) -> Iterator[tuple[str, int]]:
     finally:
         server.stop()
         thread.join()
-
-
-def _server_tls(cert: str, key: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as error:
-        raise SplitError(f"server: {cert}, {key}: {error.strerror or error}") from None
-    return context
 
 
 def _tune(connection: socket.socket) -> None:

@@ -102,7 +102,8 @@ def test_the_raw_image_goes_through_image_codecs(plan: SplitPlan) -> None:
 def test_another_plan_is_refused(plan: SplitPlan) -> None:
     with (
         serving(SplitServer(Engine(small_network(), plan))) as address,
-        SplitClient(Engine(small_network()), address) as client,pytest.raises(SplitError, match="split plan")
+        SplitClient(Engine(small_network()), address) as client,
+        pytest.raises(SplitError, match="split plan"),
     ):
         client.wait_connected(0.5)
 

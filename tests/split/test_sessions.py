@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from dvfo_controller.split.batching import Batches
-from dvfo_controller.split.client import PHASES, SplitClient, read_token
+from dvfo_controller.split.client import PHASES, SplitClient
 from dvfo_controller.split.engine import Engine, Mapping
+from dvfo_controller.split.security import read_token
 from dvfo_controller.split.server import ServerSettings, SplitServer, serving
 from dvfo_controller.split.shaping import TokenBucket
 from dvfo_env.errors import SplitError
