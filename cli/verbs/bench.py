@@ -1,5 +1,5 @@
-"""Measure on this machine: speed of the environment (beside CartPole), of exact searches, training and the
-codec; and what information is worth.
+"""Measure on this machine: speed of the environment (beside CartPole), of exact searches, training, the codec
+and decisions; and what information is worth.
 
 Examples:
     dvfo bench env         steps a second, batched and scalar, and the time to the first step
@@ -7,6 +7,7 @@ Examples:
     dvfo bench train       steps a second, share of the environment and peak memory of a short training run
     dvfo bench information what knowing more about the uplink would be worth to the best learner
     dvfo bench codec       MB of float32 features encoded and decoded a second, one core, by setting
+    dvfo bench decision    microseconds a decision: stable-baselines3, numpy, ONNX in the controller, C
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ from dvfo_cli.output import print_json, print_note, print_table
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `dvfo bench`."""
-    parser.add_argument("what", choices=("env", "oracle", "train", "information", "codec"), help="what")
+    parser.add_argument(
+        "what", choices=("env", "oracle", "train", "information", "codec", "decision"), help="what"
+    )
     parser.add_argument("--scenario", default="default", help="shipped name or .yaml file; default: default")
     parser.add_argument(
-        "--run", metavar="DIR", help="for env: also with the decisions of this trained policy"
+        "--run",
+        metavar="DIR",
+        help="for env: also with the decisions of this trained policy; for decision: its decisions",
     )
     parser.add_argument("--agent", default="hindsight", help="for train; default: hindsight")
     parser.add_argument("--minutes", type=float, default=0.5, help="for train: how long; default: 0.5")
@@ -42,7 +47,12 @@ def run(arguments: argparse.Namespace) -> int:
     print_table(("figure", arguments.what), list(result.items()))
     if speeds:
         print_note()
-        names = {"encode_mb_per_s": "encode MB/s", "decode_mb_per_s": "decode MB/s"}
+        names = {
+            "encode_mb_per_s": "encode MB/s",
+            "decode_mb_per_s": "decode MB/s",
+            "median_us": "median us",
+            "p99_us": "p99 us",
+        }
         columns = [names.get(key, key) for key in speeds[0]]
         print_table(columns, [tuple(speed.values()) for speed in speeds])
     return 0
@@ -65,6 +75,10 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
         from dvfo_benchmarks.codec import bench_codec
 
         return bench_codec()
+    if arguments.what == "decision":
+        from dvfo_benchmarks.decision import bench_decision
+
+        return bench_decision(arguments.scenario, run=arguments.run)
     from dvfo_benchmarks.train import bench_train
 
     return bench_train(arguments.scenario, agent=arguments.agent, minutes=arguments.minutes)
