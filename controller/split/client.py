@@ -21,7 +21,7 @@ from dvfo_controller.split.engine import Engine, Head, Mapping
 from dvfo_controller.split.plan import NO_PLAN
 from dvfo_controller.split.security import client_tls
 from dvfo_controller.split.shaping import PlainLink, Shaper
-from dvfo_controller.split.wire import Kind, ServerTimes, WireError
+from dvfo_controller.split.wire import Header, Kind, ServerTimes, WireError
 from dvfo_env.errors import SplitError
 
 Where = Literal["device", "server", "fallback"]
@@ -30,6 +30,7 @@ Where = Literal["device", "server", "fallback"]
 PHASES = ("head", "encode", "send", "network", "server", "receive", "fallback")
 #: So many time-outs in a row without a byte from the server, and it counts as gone.
 _SILENT_TIMEOUTS = 2
+_PREPARE_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -261,18 +262,16 @@ class SplitClient:
             raise _NotAnsweredError(f"connection lost: {reason}") from None
 
     def _written(self, connection: Connection, request: _Request, feature: bytes) -> bytes:
-        number, new = connection.number(request.cut)
-        ahead = b""
-        if new:
-            ahead = wire.frame(Kind.PREPARE, 0, wire.write_cut(number, request.cut))
+        number, ahead = connection.preparing(request.cut)
         return ahead + wire.frame(
             Kind.REQUEST, request.number, wire.write_request(number, self.timeout_ms), feature
         )
 
     def _drain(self, connection: Connection) -> None:
         """Drop what has arrived since the last request: answers that came too late."""
-        while connection.frame(0.0) is not None:
+        while (arrived := connection.frame(0.0)) is not None:
             self._silent = 0
+            _noticed(connection, *arrived[:2])
 
     def _receive(self, connection: Connection, request: _Request) -> None:
         """Wait for the answer. Raises _NotAnsweredError, OSError, WireError."""
@@ -288,14 +287,9 @@ class SplitClient:
                 raise _NotAnsweredError("time-out")
             self._silent = 0
             header, payload, begun_s = arrived
-            if header.kind == Kind.ERROR and header.request == 0:
-                why, message = wire.read_error(payload)
-                if why != wire.Refusal.CUT:
-                    raise WireError(message)
-                connection.cuts.pop(request.cut.key, None)
+            if header.request != request.number:
+                _noticed(connection, header, payload)
                 continue
-            if header.request != request.number or header.kind == Kind.PREPARED:
-                continue  # the answer of an earlier request
             _sleep_until(time.monotonic() + request.rtt_added_s)
             if header.kind == Kind.BUSY:
                 raise _NotAnsweredError("busy")
@@ -366,21 +360,31 @@ class SplitClient:
             self._background.submit(self.engine.prepare, cut, fallback, ["tail"])
 
     def _prepare_there(self, connection: Connection, cut: Cut) -> None:
-        number, new = connection.number(cut)
-        if not new:
-            return
-        until = time.monotonic() + 30.0
+        number, ahead = connection.preparing(cut)
+        until = time.monotonic() + _PREPARE_TIMEOUT_S
         try:
-            connection.write(memoryview(wire.frame(Kind.PREPARE, 0, wire.write_cut(number, cut))), until)
-            while (arrived := connection.frame(until)) is not None:
-                if arrived[0].kind == Kind.PREPARED:
-                    return
-                if arrived[0].kind == Kind.ERROR:
-                    connection.cuts.pop(cut.key, None)
+            connection.write(memoryview(ahead), until)
+            while ahead and (arrived := connection.frame(until)) is not None:
+                _noticed(connection, *arrived[:2])
+                if arrived[0].request == wire.PREPARING | number:
                     return
         except (OSError, WireError) as error:
             assert self._keeper is not None
             self._keeper.drop(connection, str(error))
+
+
+def _noticed(connection: Connection, header: Header, payload: bytes) -> None:
+    """Take note of a frame that is not the answer waited for: that of an earlier request is dropped.
+
+    Raises:
+        WireError: the server ends the session.
+    """
+    if header.kind == Kind.ERROR:
+        why, message = wire.read_error(payload)
+        if header.request & wire.PREPARING:
+            connection.refused(header.request ^ wire.PREPARING)
+        elif header.request == 0:
+            raise WireError(f"the server ends the session: {why.name.lower()}: {message}")
 
 
 def _mbps(request: _Request) -> float | None:

@@ -20,7 +20,7 @@ from dvfo_env.errors import SplitError
 
 #: Waiting between two attempts to connect: doubled from the first to the last, s.
 _FIRST_WAIT_S, _LAST_WAIT_S = 0.1, 5.0
-_CONNECT_TIMEOUT_S, _PREPARE_TIMEOUT_S, _CLOSE_TIMEOUT_S = 3.0, 30.0, 1.0
+_CONNECT_TIMEOUT_S, _CLOSE_TIMEOUT_S = 3.0, 1.0
 _READ_BYTES = 1 << 16
 
 
@@ -77,15 +77,19 @@ class Connection:
                 self._begun_s = None
         return self._frames.popleft()
 
-    def number(self, cut: Cut) -> tuple[int, bool]:
-        """The number under which the server knows a cut, and whether it is new: then it must be prepared."""
+    def preparing(self, cut: Cut) -> tuple[int, bytes]:
+        """The number under which the server knows a cut, and the frame that must go ahead where it is new."""
         if cut.key in self.cuts:
-            return self.cuts[cut.key], False
+            return self.cuts[cut.key], b""
         number = self._prepared % wire.MOST_CUTS
         self._prepared += 1
         self.cuts = {key: known for key, known in self.cuts.items() if known != number}
         self.cuts[cut.key] = number
-        return number, True
+        return number, wire.frame(Kind.PREPARE, wire.PREPARING | number, wire.write_cut(number, cut))
+
+    def refused(self, number: int) -> None:
+        """The server does not take the cut of this number."""
+        self.cuts = {key: known for key, known in self.cuts.items() if known != number}
 
     def _wait(self, until_s: float, writing: bool = False) -> bool:
         left = until_s - time.monotonic()
@@ -190,7 +194,10 @@ class Keeper:
                 self._changed.notify_all()
 
     def _connect(self) -> Connection:
-        """Open a connection and a session on it, and prepare all cuts that are in use."""
+        """Open a connection and a session on it, and ask for all cuts that are in use.
+
+        The server takes frames in their order: a request waits for its tail, nobody waits for the others.
+        """
         sock = self._shaper.connect(self._address, _CONNECT_TIMEOUT_S)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -200,16 +207,8 @@ class Keeper:
                 sock = self._tls.wrap_socket(sock, server_hostname=self._address[0])
             connection = Connection(sock, self._answer_bytes)
             self._greet(connection)
-            for cut in self._cuts():
-                number, _ = connection.number(cut)
-                frame = wire.frame(Kind.PREPARE, 0, wire.write_cut(number, cut))
-                until = time.monotonic() + _PREPARE_TIMEOUT_S  # each tail has its own time to be made
-                connection.write(memoryview(frame), until)
-                answer = connection.frame(until)
-                if answer is None:
-                    raise TimeoutError("the server prepares no tail")
-                if answer[0].kind != Kind.PREPARED:  # requests at this cut will hear why
-                    del connection.cuts[cut.key]
+            ahead = b"".join(connection.preparing(cut)[1] for cut in self._cuts())
+            connection.write(memoryview(ahead), time.monotonic() + _CONNECT_TIMEOUT_S)
         except BaseException:
             sock.close()
             raise

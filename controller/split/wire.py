@@ -37,6 +37,8 @@ MOST_NAMES, NAME_BYTES = 255, 1024
 PREPARE_BYTES = 1 << 16
 #: Cuts that one connection may have prepared; the numbers are 0 to this.
 MOST_CUTS = 256
+#: Request numbers with this bit are those of PREPARE frames: the rest is the cut's number.
+PREPARING = 1 << 63
 
 _REQUEST = struct.Struct("<HHI")
 REQUEST_BYTES = _REQUEST.size
