@@ -11,7 +11,7 @@ from dvfo_env.hardware.clocks import DOMAINS, ClockAxis, Domain, current_mhz, di
 from dvfo_env.hardware.heat import Throttling, Zone, battery_share, temperature_c, thermal_zones
 from dvfo_env.hardware.meters import EnergyCounter, energy_counters, power_rails, whole_device_mw
 from dvfo_env.hardware.sysfs import SysFs
-from dvfo_env.hardware.topology import CPU, Topology
+from dvfo_env.hardware.topology import CPU, Topology, process_cpus
 from dvfo_env.hardware.topology import discover as discover_topology
 
 #: The governor under which energy-aware scheduling works; any other one switches it off.
@@ -57,6 +57,7 @@ class Board:
     """Found with `discover`. Reads whatever is there; `Governor` is what writes.
 
     Attributes:
+        topology: the board's cores; `usable`: those of them that this process may run on.
         knobs: by domain, the legal clocks, whether they may be chosen, and if not, why (`reason`).
         zones: thermal zones with the temperature from which each counts as too hot.
     """
@@ -66,11 +67,13 @@ class Board:
         sysfs: SysFs,
         topology: Topology,
         knobs: dict[Domain, ClockAxis],
+        usable: Topology | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.sysfs = sysfs
         self.topology = topology
         self.knobs = knobs
+        self.usable = usable or topology
         self.zones: tuple[Zone, ...] = thermal_zones(sysfs)
         self._rails = power_rails(sysfs)
         self._counters = energy_counters(sysfs)
@@ -82,10 +85,12 @@ class Board:
     def discover(cls, root: Path = Path("/"), sysfs: SysFs | None = None) -> Board:
         """Look at this machine, or at a copy of another's files below `root`."""
         sysfs = sysfs or SysFs(root)
-        # a copy's cores are not those this process may run on
-        here = sysfs.root == Path("/")
-        allowed = None if here else sysfs.cpus(f"{CPU}/online") or None
-        return cls(sysfs, discover_topology(sysfs, allowed), discover_clocks(sysfs))
+        usable = topology = discover_topology(sysfs)
+        if sysfs.root != Path("/"):  # a copy's cores are not those this process may run on
+            online, mine = sysfs.cpus(f"{CPU}/online"), process_cpus()
+            topology = discover_topology(sysfs, online or None)
+            usable = discover_topology(sysfs, online & mine or mine)
+        return cls(sysfs, topology, discover_clocks(sysfs), usable)
 
     @property
     def sensors(self) -> tuple[str, ...]:

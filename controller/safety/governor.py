@@ -251,7 +251,7 @@ class Governor:
     def _mapped(self, cpus: tuple[int, ...] | None, masked: dict[str, str]) -> tuple[int, ...] | None:
         if cpus is None:
             return None
-        usable = set(self.board.topology.cpus)
+        usable = set(self.board.usable.cpus)
         legal = tuple(cpu for cpu in cpus if cpu in usable)
         if len(legal) < len(cpus):
             gone = sorted(set(cpus) - usable)

@@ -99,7 +99,7 @@ def _thread_counts(cores: int) -> list[int]:
 def discover(sysfs: SysFs, allowed: frozenset[int] | None = None) -> Topology:
     """Read the topology. `allowed` are the CPUs this process may run on; default: its affinity mask."""
     if allowed is None:
-        allowed = _affinity()
+        allowed = process_cpus()
     online = sysfs.cpus(f"{CPU}/online") or allowed
     isolated = sysfs.cpus(f"{CPU}/isolated")
     left_out: list[str] = []
@@ -119,7 +119,8 @@ def discover(sysfs: SysFs, allowed: frozenset[int] | None = None) -> Topology:
     return Topology(_processor(sysfs), clusters, tuple(left_out), quota)
 
 
-def _affinity() -> frozenset[int]:
+def process_cpus() -> frozenset[int]:
+    """CPUs that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return frozenset(os.sched_getaffinity(0))
     return frozenset(range(os.cpu_count() or 1))
