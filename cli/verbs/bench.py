@@ -52,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
             "decode_mb_per_s": "decode MB/s",
             "median_us": "median us",
             "p99_us": "p99 us",
+            "p99_cpu_us": "p99 CPU us",
         }
         columns = [names.get(key, key) for key in speeds[0]]
         print_table(columns, [tuple(speed.values()) for speed in speeds])
