@@ -28,6 +28,7 @@ VERBS = {
     "leaderboard": "add results to the leaderboard, run them again, rank the agents",
     "validate": "re-run rows of a results file and compare",
     "verify": "run joint actions for real on this machine; compare with what the model predicts",
+    "demo": "measure this machine, learn, deploy, compare: everything once, for real",
     "bench": "measure the speed of the environment, the oracle and training",
 }
 

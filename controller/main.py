@@ -17,6 +17,7 @@ from dvfo_env.errors import DvfoError
 VERBS: dict[str, str] = {
     "doctor": "what works on this machine, and which right or setting is missing",
     "restore": "put clocks back that a run left changed",
+    "run": "serve requests by a policy: clocks, core mapping, split inference",
     "selfcheck": "check a policy bundle: hashes, then every recorded decision taken again",
     "status": "what a controller here is doing, what it saved, what the board says",
     "unit": "print a systemd unit with rights to this machine's clocks alone",

@@ -24,8 +24,6 @@ from dvfo_env.workloads import WorkloadCard
 Image = NDArray[np.uint8]
 Tell = Callable[[str], None]
 
-#: A codec is timed this often on each image, after one run that warms up; the median counts.
-CODEC_REPEATS = 3
 #: Requests a cut is timed by on the server, after two that warm up; the median counts.
 TAIL_REPEATS = 9
 _WARM_UP = 2
@@ -81,29 +79,29 @@ def _settings(choice: Levels, cut: int) -> list[Row]:
 def _timed_at(
     engine: Engine, codecs: Codecs, cut: Cut, rows: list[Row], images: Sequence[Image]
 ) -> list[Row]:
-    features = [[tensor.copy() for tensor in engine.run_head(cut, image)] for image in images]
-    found = []
-    for row in rows:
-        size, encode_ms, decode_ms = [], [], []
-        for image, tensors in zip(images, features, strict=True):
-            for repeat in range(CODEC_REPEATS + 1):
-                begun = perf_counter_ns()
-                frame = codecs.encode(cut, row.codec, tensors, image)
-                encoded = perf_counter_ns()
-                codecs.decode(cut, memoryview(frame))
-                if repeat:
-                    encode_ms.append((encoded - begun) * 1e-6)
-                    decode_ms.append((perf_counter_ns() - encoded) * 1e-6)
-            size.append(len(frame))
-        found.append(
-            row._replace(
-                bytes_mean=float(np.mean(size)),
-                bytes_p95=float(np.quantile(size, 0.95)),
-                encode_ms=float(np.median(encode_ms)),
-                decode_ms=float(np.median(decode_ms)),
-            )
+    """The settings of a cut, each encoded as a request does it: once, right after the head has run."""
+    size = np.zeros((len(rows), len(images)))
+    encode_ms, decode_ms = np.zeros_like(size), np.zeros_like(size)
+    for j in range(-1, len(images)):  # the first round warms up
+        for i, row in enumerate(rows):
+            tensors = engine.run_head(cut, images[j])
+            begun = perf_counter_ns()
+            frame = codecs.encode(cut, row.codec, tensors, images[j])
+            encoded = perf_counter_ns()
+            codecs.decode(cut, memoryview(frame))
+            decoded = perf_counter_ns()
+            size[i, j] = len(frame)
+            encode_ms[i, j] = (encoded - begun) * 1e-6
+            decode_ms[i, j] = (decoded - encoded) * 1e-6
+    return [
+        row._replace(
+            bytes_mean=float(size[i].mean()),
+            bytes_p95=float(np.quantile(size[i], 0.95)),
+            encode_ms=float(np.median(encode_ms[i])),
+            decode_ms=float(np.median(decode_ms[i])),
         )
-    return found
+        for i, row in enumerate(rows)
+    ]
 
 
 def server_times(

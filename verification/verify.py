@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dvfo_controller.images import example_images
 from dvfo_controller.split.client import SplitClient
 from dvfo_controller.split.shaping import TokenBucket
 from dvfo_env.whole_file import write_whole
 from dvfo_verification.agreement import Agreement, draw
-from dvfo_verification.examples import example_images
 from dvfo_verification.serving import Server
 from dvfo_verification.trial import carry_out, compare, random_actions, uplink_trace
 from dvfo_verification.world import World, WorldOptions, measure_world

@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from dvfo_controller.images import example_images
 from dvfo_controller.split.client import SplitClient
 from dvfo_controller.split.engine import Engine, Mapping
 from dvfo_controller.split.plan import SplitPlan, read_plan
@@ -19,6 +20,8 @@ from dvfo_env.accuracy.table import write_accuracy_table
 from dvfo_env.codecs.reference import reference_encode_ms
 from dvfo_env.devices import DeviceModel
 from dvfo_env.devices.profile import DeviceProfile
+from dvfo_env.hardware.sysfs import SysFs
+from dvfo_env.hardware.topology import discover
 from dvfo_env.profiling import session
 from dvfo_env.profiling.onnx_engine import export_onnx
 from dvfo_env.record_yaml import rounded, write_record
@@ -28,9 +31,9 @@ from dvfo_env.servers import MeasuredTails, ServerProfile
 from dvfo_env.tables import CostTables, compile_scenario
 from dvfo_env.whole_file import write_whole
 from dvfo_env.workloads import WorkloadCard, load_workload
+from dvfo_env.workloads.cuts import MAX_CUTS
 from dvfo_env.workloads.own import card_of_onnx
 from dvfo_export.split_plan import TO_ONE, make_split_plan
-from dvfo_verification.examples import example_images
 from dvfo_verification.parts import ServerTimes, codec_table, server_times
 from dvfo_verification.serving import Server
 
@@ -55,7 +58,8 @@ class WorldOptions:
 
     workload: a shipped network, or a name for `model`. mappings: of `dvfo profile --plan`, all if empty.
     server_threads: threads of the server. profile_s: seconds spent on the device profile. uplink: what the
-    scenario's episodes are drawn from.
+    scenario's episodes are drawn from. one_core: the device has a single core and the server all of them.
+    most_cuts: in the network's card, both ends included.
     """
 
     folder: Path
@@ -65,6 +69,8 @@ class WorldOptions:
     server_threads: int = 2
     profile_s: float = 60.0
     uplink: str = "5g-mmwave-walking"
+    one_core: bool = False
+    most_cuts: int = MAX_CUTS
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,7 @@ def _network(options: WorldOptions, tell: Tell) -> WorkloadCard:
         _single_file(_exported(options), path)
     if not card.is_file():
         tell("looking for cuts")
-        write_record(card_of_onnx(path, f"{options.workload}-here"), card)
+        write_record(card_of_onnx(path, f"{options.workload}-here", max_cuts=options.most_cuts), card)
     return load_workload(card)
 
 
@@ -167,7 +173,7 @@ def _device(
         workloads=(str(options.folder / CARD),),
         model=str(options.folder / MODEL),
         engines=("onnxruntime",),
-        mappings=options.mappings,
+        mappings=_one_core() if options.one_core else options.mappings,
         budget_s=options.profile_s,
         out=path,
     )
@@ -186,6 +192,11 @@ def _device(
         write_record(rounded(profile.model_copy(update={"encoder_ms_ghz": encoder})), path)
     places = {place.name: Mapping(len(place.cpus), place.cpus) for place in here.plan.places}
     return load_yaml(path, DeviceProfile), places
+
+
+def _one_core() -> tuple[str, ...]:
+    """The mapping on one core of the slowest cluster."""
+    return (discover(SysFs()).cpu_sets()[0].name,)
 
 
 def _plan(folder: Path, card: WorkloadCard, images: list[Image], tell: Tell) -> SplitPlan:

@@ -1,0 +1,95 @@
+"""Serve requests: decide on each by a policy, set the clocks, run the network here, on a server or on both.
+
+Clocks are saved before the first write and put back at the end, after SIGTERM and after errors; after SIGKILL
+by the next run or by `dvfo-controller restore`. Every request is answered, by this device if need be.
+
+Examples:
+    dvfo-controller run --bundle bundle --model model.onnx --plan model.split --server 192.0.2.7:7433
+    dvfo-controller run --bundle bundle --model model.onnx --dry-run --requests 20
+    dvfo-controller run ... --trace walk.csv        the link replays a bandwidth trace (time_s,mbps[,rtt_ms])
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `dvfo-controller run`."""
+    add = parser.add_argument
+    add("--bundle", type=Path, required=True, metavar="DIR", help="policy, made by dvfo export")
+    add("--digest", help="refuse any other bundle than the one with this digest")
+    add("--model", type=Path, required=True, metavar="FILE.onnx", help="the network")
+    add("--plan", type=Path, metavar="DIR", help="its split plan: names of cuts, calibrations, scaling")
+    add("--server", metavar="HOST:PORT", help="where dvfo serve runs; without one everything runs here")
+    add("--token-file", type=Path, metavar="FILE", help="what the server asks for")
+    add(
+        "--tls-ca",
+        metavar="FILE",
+        help="verify the server by TLS against these authorities ('': the system's)",
+    )
+    add("--images", type=Path, metavar="DIR", help="pictures that requests take turns with; default: noise")
+    add("--trace", type=Path, metavar="FILE", help="shape the link by a bandwidth trace, in this process")
+    add("--requests", type=int, metavar="N", help="stop after so many; default: until stopped")
+    add("--period-ms", type=float, metavar="MS", help="between requests; default: the bundle's")
+    add("--on-exit", choices=("restore", "keep"), default="restore", help="what becomes of the clocks")
+    add(
+        "--beside",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a program that sets clocks to put up with",
+    )
+    add("--policy-deadline-ms", type=float, default=20.0, metavar="MS", help="longest decision; default: 20")
+    add("--metrics-port", type=int, metavar="PORT", help="Prometheus metrics on 127.0.0.1")
+    add("--log", type=Path, metavar="FILE.jsonl", help="a line for every request")
+    add("--dry-run", action="store_true", help="print what would be written to the board, write nothing")
+    add("--sysfs-root", type=Path, default=Path("/"), metavar="DIR", help="a copy of /")
+    add("--state", type=Path, metavar="DIR", help="default: ROOT/var/lib/dvfo-controller")
+    add("--json", action="store_true", help="print what came of it as JSON")
+    parser.set_defaults(parser=parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until there were enough requests, an interrupt or SIGTERM."""
+    import json
+    import sys
+
+    from dvfo_controller.session import RunOptions, Summary, run_session
+    from dvfo_env.hardware.stopping import Terminated
+
+    for name in ("requests", "period_ms", "policy_deadline_ms"):
+        value = getattr(arguments, name)
+        if value is not None and value <= 0:
+            arguments.parser.error(f"--{name.replace('_', '-')} must be above 0")
+    fields = {
+        name: value for name, value in vars(arguments).items() if name in RunOptions.__dataclass_fields__
+    }
+    options = RunOptions(
+        **fields
+        | {
+            "root": arguments.sysfs_root,
+            "server": _address(arguments),
+            "beside": tuple(arguments.beside),
+        }
+    )
+    summary = Summary()
+    try:
+        run_session(
+            options, summary, lambda line: print(f"dvfo-controller: {line}", file=sys.stderr, flush=True)
+        )
+    except (KeyboardInterrupt, Terminated):
+        print("dvfo-controller: stopped", file=sys.stderr)
+    told = summary.as_json()
+    print(json.dumps(told, indent=2) if arguments.json else "\n".join(summary.lines()))
+    return 0
+
+
+def _address(arguments: argparse.Namespace) -> tuple[str, int] | None:
+    if arguments.server is None:
+        return None
+    host, _, port = arguments.server.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        arguments.parser.error(f"--server: {arguments.server!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
