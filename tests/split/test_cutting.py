@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
 
 from dvfo_controller.split.cutting import Network
 from dvfo_controller.split.engine import Engine, Mapping
@@ -110,6 +109,8 @@ def test_sessions_are_bounded_and_made_in_the_background() -> None:
 
 @pytest.mark.slow
 def test_mobilenet_v2_is_the_same_at_every_cut_and_its_card_names_them(tmp_path: Path) -> None:
+    import torch
+
     from dvfo_env.workloads import load_workload
     from dvfo_env.workloads.networks import build_network
     from dvfo_export.split_plan import named_cuts
