@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from dvfo_agents.baselines.ans_style import Ans
@@ -13,6 +14,7 @@ from dvfo_agents.baselines.appealnet_style import AppealNet
 from dvfo_agents.baselines.clairvoyant import Clairvoyant
 from dvfo_agents.baselines.constant import ConstantPolicy
 from dvfo_agents.baselines.dads_style import Dads
+from dvfo_agents.baselines.mpc_planner import MpcPlanner
 from dvfo_agents.baselines.neurosurgeon_style import Neurosurgeon
 from dvfo_agents.baselines.planner import Planner
 from dvfo_agents.baselines.random_choice import RandomChoice
@@ -24,10 +26,19 @@ from dvfo_agents.registry import make_baseline
 from dvfo_controller.policies.governing import GovernorNumbers
 from dvfo_controller.policies.graph import MODEL
 from dvfo_controller.policies.last_seen import LastSeen, LastSeenNumbers
-from dvfo_controller.policies.packing import TABLES, pack_belief, pack_cost_model, pack_present
+from dvfo_controller.policies.mpc import MpcNumbers
+from dvfo_controller.policies.packing import (
+    TABLES,
+    pack_belief,
+    pack_cost_model,
+    pack_moments,
+    pack_present,
+)
 from dvfo_controller.policies.planner import PlannerNumbers
+from dvfo_controller.policies.rollout import RolloutNumbers
 from dvfo_controller.records import plain
 from dvfo_env.errors import ConfigError
+from dvfo_env.simulator import TRAINING_BANK_SEED
 from dvfo_env.tables import CostTables
 from dvfo_export.bundles import Exported
 from dvfo_export.graph import tables_model
@@ -99,6 +110,39 @@ def _planner(policy: Planner, tables: CostTables) -> Exported:
     return _tabled("planner", policy, *_planner_parts(policy, tables))
 
 
+def _mpc(policy: MpcPlanner, tables: CostTables) -> Exported:
+    base, arrays = _planner_parts(policy.planner, tables)
+    futures, found = pack_moments(policy.futures, "future")
+    rollout = rollout_numbers(tables)
+    settings = MpcNumbers(base, rollout, futures, policy.settings.horizon, policy.settings.margin)
+    columns = policy.habits.actions.astype(np.int32).T
+    arrays |= found | {f"habits_{i}": column for i, column in enumerate(columns)}
+    arrays |= {
+        "moment_at_ms": policy.moments.at_ms,
+        "bank": tables.bank(TRAINING_BANK_SEED),
+        "head_board_mj": tables.head[..., 2],
+        "idle_board_mw": tables.idle[..., 1],
+        "codec_board_mw": tables.codec[..., 1],
+    }
+    return _tabled("mpc", policy, settings, arrays)
+
+
+def rollout_numbers(tables: CostTables) -> RolloutNumbers:
+    """What a rollout needs of a compiled scenario beside its `Numbers`."""
+    p = tables.params[0]
+    return RolloutNumbers(
+        bank_step_ms=float(p["bank_step_ms"]),
+        monitor_ms=None if math.isinf(p["monitor_ms"]) else float(p["monitor_ms"]),
+        drop_latency_cost=float(p["drop_latency_cost"]),
+        drop_energy_cost=float(p["drop_energy_cost"]),
+        thermal=bool(p["thermal"]),
+        ambient_c=float(p["ambient_c"]),
+        resistance_c_per_w=float(p["resistance_c_per_w"]),
+        time_constant_ms=float(p["time_constant_ms"]),
+        class_edge=tuple(float(edge) for edge in p["class_edge"]),
+    )
+
+
 def _last_seen(
     policy: Neurosurgeon | Dads, tables: CostTables, seen: LastSeen, search: bool, heavy: bool
 ) -> Exported:
@@ -135,6 +179,7 @@ _EXPORTS: dict[type, Callable[[Any, CostTables], Exported]] = {
     DqnPolicy: _values,
     RandomChoice: _draw,
     Planner: _planner,
+    MpcPlanner: _mpc,
     Neurosurgeon: _neurosurgeon,
     Dads: _dads,
     Ans: _bandit,

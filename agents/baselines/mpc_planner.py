@@ -33,7 +33,8 @@ from dvfo_agents.planning.search import make_space, search
 from dvfo_agents.planning.tuning import training_cost
 from dvfo_agents.result_cache import recall, remember, tables_digest
 from dvfo_controller.policies.analogues import Metric
-from dvfo_env.tables import CUT, RATE, CostTables
+from dvfo_controller.policies.mpc import worst_third
+from dvfo_env.tables import CUT, CostTables
 
 _KIND = "mpc-planner"
 FUTURES = 32
@@ -64,34 +65,34 @@ class MpcPlanner:
     ) -> None:
         self.settings = settings
         self._tables = tables
-        self._planner = Planner(tables, base, knowledge)
-        self._habits = habits or Habits(tables, Planner(tables, base, knowledge))
-        self._moments = knowledge.moments
-        self._analogues = Analogues(tables, knowledge.moments, Metric(base.side, base.side), FUTURES)
+        self.planner = Planner(tables, base, knowledge)
+        self.habits = habits or Habits(tables, Planner(tables, base, knowledge))
+        self.moments = knowledge.moments
+        self.futures = Analogues(tables, knowledge.moments, Metric(base.side, base.side), FUTURES)
         local = tables.sizes[CUT] - 1
         self._stay = make_space(tables, cuts=np.array([local]))
         self._send = make_space(tables, cuts=np.arange(local)) if local else None
 
     def reset(self, n: int) -> None:
         """Forget what the planner remembers."""
-        self._planner.reset(n)
+        self.planner.reset(n)
 
     def act(self, observations: NDArray[np.float32]) -> NDArray[np.int64]:
         """Indices int64 [N, parts] for observations float32 [N, OBSERVATION_SIZE]."""
-        chosen = self._planner.act(observations)
+        chosen = self.planner.act(observations)
         if self.settings.horizon == 0 or self._send is None:
             return chosen
-        open_ = np.flatnonzero(~self._planner.unusual)
+        open_ = np.flatnonzero(~self.planner.unusual)
         if len(open_) == 0:
             return chosen
         seen = observations[open_]
-        candidates = self._candidates(seen, chosen[open_], *self._planner.believed(open_))
-        at_ms = self._moments.at_ms[self._analogues.find(seen)]
+        candidates = self._candidates(seen, chosen[open_], *self.planner.believed(open_))
+        at_ms = self.moments.at_ms[self.futures.find(seen)]
         futures = futures_of(self._tables, seen)
-        costs = roll(self._tables, futures, at_ms, candidates, self._habits, self.settings.horizon)
+        costs = roll(self._tables, futures, at_ms, candidates, self.habits, self.settings.horizon)
         costs[:, 1:] += self.settings.margin
         chosen[open_] = candidates[np.arange(len(open_)), costs.argmin(axis=1)]
-        self._planner.took(chosen)
+        self.planner.took(chosen)
         return chosen
 
     def _candidates(
@@ -103,16 +104,10 @@ class MpcPlanner:
     ) -> NDArray[np.int64]:
         """Joint actions [N, 4, parts]: the planner's, local, sent, and sent for the worse third."""
         assert self._send is not None
-        classes = self._planner.classes
-        share = self._planner.settings.queue_share
+        classes = self.planner.classes
+        share = self.planner.settings.queue_share
         found = [first]
-        sizes = worlds.shape[1] // weights.shape[1]
-        order = np.argsort(worlds[:, sizes // 2 :: sizes, RATE], axis=1)
-        rank = np.take_along_axis(
-            np.cumsum(np.take_along_axis(weights, order, 1), 1), np.argsort(order, 1), 1
-        )
-        bad = np.where(rank - weights < 1.0 / 3.0, weights, 0.0)
-        bad /= bad.sum(axis=1, keepdims=True)
+        bad = worst_third(worlds, weights)
         for space, likely in ((self._stay, weights), (self._send, weights), (self._send, bad)):
             actions = first.copy()
             actions[:, CUT] = space.cuts[-1]

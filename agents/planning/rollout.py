@@ -18,6 +18,7 @@ from dvfo_agents.planning.belief import states_of
 from dvfo_agents.planning.seen import silence_ms
 from dvfo_agents.planning.tuning import FIRST_SEED
 from dvfo_agents.policy import Policy
+from dvfo_controller.policies.rollout import LOW_LOG2, RATE_BINS, SPAN_LOG2
 from dvfo_env.arrivals import mix
 from dvfo_env.compiled import inline_kernel, kernel
 from dvfo_env.dynamics import advance
@@ -27,7 +28,6 @@ from dvfo_env.simulator import TRAINING_BANK_SEED, Simulator
 from dvfo_env.state import DROP_COST, OUTCOME, STATE
 from dvfo_env.tables import CPU, CUT, GPU, LEVEL, MAPPING, MEM, CostTables
 
-_RATE_BINS, _LOW_LOG2, _SPAN_LOG2 = 20, -4.0, 14.0
 _FRESH, _SILENT, _TIMED_OUT = range(3)
 _EPISODES, _MANY = 12, 1 << 40
 _FIELDS = (
@@ -40,15 +40,15 @@ _FIELDS = (
 @inline_kernel()  # type: ignore[untyped-decorator]
 def situation(s: Any, p: Any) -> int:
     """Row of the table for a state: class of difficulty, rate last seen, freshness, queue."""
-    place = int((s.rate_log2 - _LOW_LOG2) / _SPAN_LOG2 * _RATE_BINS)
-    place = min(max(place, 0), _RATE_BINS - 1)
+    place = int((s.rate_log2 - LOW_LOG2) / SPAN_LOG2 * RATE_BINS)
+    place = min(max(place, 0), RATE_BINS - 1)
     status = _FRESH
     if s.timeouts > 0:
         status = _TIMED_OUT
     elif s.now_ms - s.heard_ms > 1.5 * p.period_ms:
         status = _SILENT
     queued = 1 if s.now_ms - s.arrival_ms > 0.02 * p.period_ms else 0
-    return int(((s.difficulty * 3 + status) * 2 + queued) * _RATE_BINS + place)
+    return int(((s.difficulty * 3 + status) * 2 + queued) * RATE_BINS + place)
 
 
 @kernel()  # type: ignore[untyped-decorator]
@@ -79,7 +79,7 @@ class Habits:
             observations = batch.observations
         classes = max(int(tables.params[0]["n_classes"]), 1)
         self.actions: NDArray[np.int64] = np.repeat(
-            tables.out_of_the_box[None], classes * 6 * _RATE_BINS, axis=0
+            tables.out_of_the_box[None], classes * 6 * RATE_BINS, axis=0
         )
         known = np.array(sorted(counts))
         for row in range(len(self.actions)):
@@ -90,7 +90,7 @@ class Habits:
 def _apart(rows: NDArray[np.int64], row: int) -> NDArray[np.int64]:
     """How different situations [M] are from another: freshness counts most, then class, queue and rate."""
     distance = np.zeros(len(rows), dtype=np.int64)
-    for size, weight in ((_RATE_BINS, 1), (2, 40), (3, 1000), (_MANY, 200)):
+    for size, weight in ((RATE_BINS, 1), (2, 40), (3, 1000), (_MANY, 200)):
         distance += weight * np.abs(rows % size - row % size)
         rows, row = rows // size, row // size
     return distance

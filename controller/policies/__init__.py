@@ -19,6 +19,7 @@ from dvfo_env.errors import BundleError
 KINDS = {
     "graph": "graph",
     "planner": "planner",
+    "mpc": "mpc",
     "last-seen": "last_seen",
     "bandit": "bandit",
     "governing": "governing",

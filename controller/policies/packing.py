@@ -213,21 +213,27 @@ def unpack_belief(arrays: Arrays, record: BeliefNumbers, numbers: Numbers, layou
     )
 
 
+def pack_moments(near: NearMoments, prefix: str) -> tuple[MomentsNumbers, dict[str, NDArray[Any]]]:
+    """Near moments as a record and arrays whose names begin with `prefix`."""
+    metric = near.metric
+    record = MomentsNumbers(near.nearest, metric.before, metric.smooth, metric.silence, metric.timeouts)
+    return record, {
+        f"{prefix}_points": near.points,
+        f"{prefix}_rows": near.rows.astype(np.int32),
+        f"{prefix}_any": near.any_rows.astype(np.int32),
+        f"{prefix}_ms_per_kilobit": near.ms_per_kilobit,
+        f"{prefix}_bins": near.bins.astype(np.int32),
+    }
+
+
 def pack_present(present: Present) -> tuple[PresentNumbers, dict[str, NDArray[Any]]]:
     """What a planner believes by, as a record and arrays."""
     belief, arrays = pack_belief(present.belief)
     arrays |= {"late_share": present.late.share, "size_class": present.classes.astype(np.int32)}
     near, moments = present.moments, None
     if near is not None:
-        metric = near.metric
-        moments = MomentsNumbers(near.nearest, metric.before, metric.smooth, metric.silence, metric.timeouts)
-        arrays |= {
-            "moment_points": near.points,
-            "moment_rows": near.rows.astype(np.int32),
-            "moment_any": near.any_rows.astype(np.int32),
-            "moment_ms_per_kilobit": near.ms_per_kilobit,
-            "moment_bins": near.bins.astype(np.int32),
-        }
+        moments, found = pack_moments(near, "moment")
+        arrays |= found
     record = PresentNumbers(belief, moments, present.late.step_ms, present.usual_rtt_ms, present.recent_ms)
     return record, arrays
 
@@ -239,7 +245,7 @@ def unpack_present(arrays: Arrays, record: PresentNumbers, model: CostModel, lay
         BundleError: an array does not fit.
     """
     cuts, levels = model.send.shape[:2]
-    near = None if record.moments is None else _unpack_moments(arrays, record.moments, layout)
+    near = None if record.moments is None else unpack_moments(arrays, record.moments, layout, "moment")
     sizes = 1 if near is None else near.ms_per_kilobit.shape[1]
     return Present(
         model.numbers,
@@ -254,21 +260,28 @@ def unpack_present(arrays: Arrays, record: PresentNumbers, model: CostModel, lay
     )
 
 
-def _unpack_moments(arrays: Arrays, record: MomentsNumbers, layout: Layout) -> NearMoments:
+def unpack_moments(
+    arrays: Arrays, record: MomentsNumbers, layout: Layout, prefix: str, moments: int | None = None
+) -> NearMoments:
+    """The moments that `pack_moments` took apart; `moments` is how many there have to be, if that is known.
+
+    Raises:
+        BundleError: an array does not fit.
+    """
     if not 1 <= record.nearest <= _MOST_NEAREST:
         raise BundleError(f"policy: settings: nearest: is {record.nearest}, expected 1..{_MOST_NEAREST}")
-    ms_per_kilobit = arrays.take("moment_ms_per_kilobit", np.float64, None, None)
-    points = arrays.take("moment_points", np.float64, 5, None)
+    ms_per_kilobit = arrays.take(f"{prefix}_ms_per_kilobit", np.float64, moments, None)
+    points = arrays.take(f"{prefix}_points", np.float64, 5, None)
     moments = len(ms_per_kilobit)
     return NearMoments(
         layout,
         Metric(record.before, record.smooth, record.silence, record.timeouts),
         record.nearest,
         points,
-        arrays.indices("moment_rows", moments, points.shape[1]),
-        arrays.indices("moment_any", moments, record.nearest),
+        arrays.indices(f"{prefix}_rows", moments, points.shape[1]),
+        arrays.indices(f"{prefix}_any", moments, record.nearest),
         ms_per_kilobit,
-        arrays.indices("moment_bins", BINS, moments),
+        arrays.indices(f"{prefix}_bins", BINS, moments),
     )
 
 

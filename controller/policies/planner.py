@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvfo_controller.bundle import Bundle
-from dvfo_controller.policies.cost_model import CPU, GPU, MEM, CostModel, Numbers
+from dvfo_controller.policies.cost_model import CPU, GPU, MEM, CostModel, Ints, Numbers
 from dvfo_controller.policies.packing import (
     Arrays,
     PresentNumbers,
@@ -40,6 +40,8 @@ class PlannerNumbers:
 class PlannerPolicy:
     """A `DevicePolicy` that plans one request ahead.
 
+    `believed` holds the worlds and weights that the last decision rests on.
+
     Args:
         model: the device's cost tables.
         present: what it believes by.
@@ -54,6 +56,7 @@ class PlannerPolicy:
     def reset(self) -> None:
         """Forget the last action and what was late."""
         self._before = self.model.out_of_the_box
+        self.believed = np.zeros((0, 4), dtype=np.float32), np.zeros(0)
         self.present.reset(1)
 
     def decide(self, observation: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -65,8 +68,13 @@ class PlannerPolicy:
         row = one_row(observation, self.present.layout.size)
         worlds, weights = self.present.worlds(row, self._before[None])
         here = seen_by(self.model, self.present, row).here(0)
-        self._before, _ = self.search(here, worlds[0], weights[0], self._before)
+        self.believed = worlds[0], weights[0]
+        self._before, _ = self.search(here, *self.believed, self._before)
         return self._before.copy()
+
+    def took(self, action: Ints) -> None:
+        """Say that `action` [6] was taken in the place of what `decide` gave."""
+        self._before = action.copy()
 
 
 def seen_by(model: CostModel, present: Present, row: NDArray[np.float32]) -> Situations:

@@ -14,16 +14,24 @@ from dvfo_agents.baselines import drldo_style, ondemand, powersave, schedutil
 from dvfo_agents.baselines.ans_style import Ans, AnsSettings
 from dvfo_agents.baselines.appealnet_style import AppealNet
 from dvfo_agents.baselines.dads_style import Dads
+from dvfo_agents.baselines.mpc_planner import MpcPlanner, MpcSettings
 from dvfo_agents.baselines.neurosurgeon_style import Neurosurgeon
 from dvfo_agents.baselines.planner import Planner, PlannerSettings
 from dvfo_agents.baselines.random_choice import RandomChoice
 from dvfo_agents.planning.present import Knowledge
+from dvfo_agents.planning.rollout import Habits, futures_of, roll
+from dvfo_agents.planning.seen import LAYOUT, cost_model
 from dvfo_agents.planning.tiny_dqn import DqnPolicy, TinyDqn
 from dvfo_agents.policy import Policy
+from dvfo_controller.policies.mpc import lanes_of
+from dvfo_controller.policies.rollout import Rollout
+from dvfo_controller.policies.serving import Board
+from dvfo_controller.policies.situation import situations
 from dvfo_env.errors import ConfigError
 from dvfo_env.scenario import load_scenario
-from dvfo_env.tables import CostTables, compile_scenario
-from dvfo_export.planners import export_baseline
+from dvfo_env.simulator import TRAINING_BANK_SEED, Simulator
+from dvfo_env.tables import CPU, GPU, MEM, CostTables, compile_scenario
+from dvfo_export.planners import export_baseline, rollout_numbers
 from tests.export.parity import compare
 
 NANO, PI, ANY_ETA, POISSON = (
@@ -51,6 +59,12 @@ def planner(source: str) -> Callable[[CostTables, Knowledge], Policy]:
     return lambda tables, knowledge: Planner(tables, PlannerSettings(source=source), knowledge)  # type: ignore[arg-type]
 
 
+def predictive(tables: CostTables, knowledge: Knowledge) -> Policy:
+    base = PlannerSettings()
+    habits = Habits(tables, Planner(tables, base, knowledge))
+    return MpcPlanner(tables, MpcSettings(horizon=6), base, knowledge, habits)
+
+
 def values(tables: CostTables, knowledge: Knowledge) -> Policy:
     generator = np.random.default_rng(3)
     actions = np.stack([generator.integers(size, size=12) for size in tables.sizes], axis=1)
@@ -72,6 +86,7 @@ POLICIES: dict[str, Callable[[CostTables, Knowledge], Policy]] = {
     "planner": planner("analogues"),
     "planner-quantiles": planner("quantiles"),
     "planner-last": planner("last"),
+    "mpc-planner": predictive,
     "neurosurgeon-style": lambda tables, knowledge: Neurosurgeon(tables, knowledge.statistics, 1),
     "dads-style": lambda tables, knowledge: Dads(tables, knowledge.statistics, 0, np.inf),
     "ans-style": bandit,
@@ -116,6 +131,28 @@ def test_ten_thousand_decisions_are_equal(name: str, world: str, tmp_path: Path)
     print(f"{name} {world}: {result.decisions}, {result.median_ms:.2f} ms, p99 {result.p99_ms:.2f} ms")
     assert result.decisions >= 10_000
     assert not result.differ, result.differ[:3]
+
+
+@pytest.mark.parametrize("world", ["poisson", "concurrent"])
+def test_rollouts_cost_what_the_step_itself_says(world: str) -> None:
+    tables, knowledge = known(world)
+    habits = Habits(tables, planner("analogues")(tables, knowledge))
+    model, bank = cost_model(tables), tables.bank(TRAINING_BANK_SEED)
+    board = Board(tables.head[..., 2], tables.idle[..., 1], tables.codec[..., 1])
+    rollout = Rollout(model, board, rollout_numbers(tables), bank, habits.actions)
+    simulator = Simulator(tables, 4, bank_seed=3)
+    generator = np.random.default_rng(1)
+    clocks = (tables.sizes[CPU], tables.sizes[GPU], tables.sizes[MEM])
+    for _ in range(4):
+        draws = [generator.integers(size, size=(4, 3)) for size in tables.sizes]
+        candidates = np.stack(draws, axis=-1)
+        observations = simulator.step(candidates[:, 0]).observations
+        at_ms = generator.uniform(0.0, len(bank) * rollout.numbers.bank_step_ms, (4, 16))
+        expected = roll(tables, futures_of(tables, observations), at_ms, candidates, habits, 5)
+        for i in range(4):
+            row = observations[i : i + 1]
+            lanes = lanes_of(situations(model.numbers, clocks, LAYOUT, row), LAYOUT, row)
+            np.testing.assert_array_equal(rollout.costs(lanes, at_ms[i], candidates[i], 5), expected[i])
 
 
 def test_the_clairvoyant_stays_here() -> None:
