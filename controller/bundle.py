@@ -8,7 +8,6 @@ and what was checked is what is used later, because it is kept in memory.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import stat
@@ -18,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dvfo_controller.records import parse_json, plain, read_record
+from dvfo_controller.records import laid_out, parse_json, plain, read_record
 from dvfo_env.errors import BundleError
 
 FORMAT = "dvfo-bundle/1"
@@ -279,7 +278,7 @@ class Bundle:
 def manifest_bytes(manifest: Manifest) -> bytes:
     """The manifest as it stands in a bundle: readable JSON with a digest over itself."""
     data = plain(manifest) | {"digest": "0" * 64}
-    text = (json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    text = (laid_out(data) + "\n").encode()
     return _with_digest(text, hashlib.sha256(text).hexdigest().encode())
 
 

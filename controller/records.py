@@ -17,6 +17,7 @@ from dvfo_env.errors import BundleError
 
 T = TypeVar("T")
 _DEEPEST = 32  # nested lists and objects
+_LINE = 120
 
 
 def parse_json(data: bytes, where: str) -> Any:
@@ -58,6 +59,21 @@ def plain(record: Any) -> Any:
     if isinstance(record, list | tuple):
         return [plain(value) for value in record]
     return record
+
+
+def laid_out(value: Any, indent: str = "") -> str:
+    """JSON for people: what fits on a line stands on one, all else one entry a line."""
+    flat = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if not isinstance(value, dict | list) or not value or (indent and len(indent) + len(flat) <= _LINE):
+        return flat
+    inner = indent + " "
+    if isinstance(value, dict):
+        rows = [f"{json.dumps(name)}: {laid_out(entry, inner)}" for name, entry in value.items()]
+    else:
+        rows = [laid_out(entry, inner) for entry in value]
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    body = f",\n{inner}".join(rows)
+    return f"{opening}\n{inner}{body}\n{indent}{closing}"
 
 
 @lru_cache(maxsize=64)

@@ -6,13 +6,15 @@ import hashlib
 import math
 from importlib.metadata import version
 
+import numpy as np
+
 from dvfo_agents.result_cache import tables_digest
 from dvfo_controller import bundle as b
 from dvfo_env import observation as o
 from dvfo_env.tables import ACTION_PARTS, LOST, CostTables
 
 #: kilobits to bytes
-_BYTES_PER_KILOBIT = 125.0
+_BYTES_PER_KILOBIT = np.float32(125.0)
 
 
 def manifest_of(tables: CostTables, policy: b.PolicyEntry, files: dict[str, bytes]) -> b.Manifest:
@@ -104,7 +106,7 @@ def _action(tables: CostTables) -> b.Action:
                 cut.name,
                 cut.position,
                 tuple(b.Tensor(tensor.name, tuple(tensor.shape)) for tensor in cut.tensors),
-                float(tail_ms),
+                _short(tail_ms),
             )
             for cut, tail_ms in zip(cuts, tables.tail_ms, strict=True)
         ),
@@ -121,8 +123,13 @@ def _level(tables: CostTables, cut: int, level: int, sends: bool, raw: bool) -> 
     codec = tables.encoders[cut][level]
     kind = "none" if not sends else "image" if raw else "bottleneck" if "bottleneck" in codec else "feature"
     row = tables.send[cut, level]
-    lost = tuple(float(points) for points in row[LOST:])
-    return b.Level(kind, codec, float(row[0]) * _BYTES_PER_KILOBIT, float(row[2]), lost)
+    lost = tuple(_short(points) for points in row[LOST:])
+    return b.Level(kind, codec, _short(row[0] * _BYTES_PER_KILOBIT), _short(row[2]), lost)
+
+
+def _short(value: np.float32) -> float:
+    """The shortest decimal number that is this float32."""
+    return float(str(np.float32(value)))
 
 
 def _mapping(tables: CostTables, name: str) -> b.MappingChoice:
