@@ -110,27 +110,31 @@ def server_times(
     """Time every cut's tail on the server through an unshaped client, least first to warm up.
 
     The server's own time less that of decoding is the tail's; what the request was away beyond the server's
-    time and sending is the way there and back.
+    time is the way there and back, of the cut that sends least.
 
     Raises:
         SplitError: the server did not answer.
     """
+    client.wait_connected()
     decode = {(row.cut, row.codec): row.decode_ms for row in table.all_rows()}
     cuts = list(dict.fromkeys(row.cut for row in table.all_rows()))
-    tails, away = {}, []
+    tails, ways = {}, {}
     for number, cut in enumerate(reversed(cuts)):
         tell(f"timing the server's tails, cut {number + 1} of {len(cuts)}")
         codec = _timing_codec(cut, table)
-        times = []
+        times, way = [], []
         for repeat in range(TAIL_REPEATS + _WARM_UP):
             answer = client.request(image, cut, mapping, codec)
             if answer.where != "server":
                 raise SplitError(f"timing the tail after {cut}: the server did not answer: {answer.why}")
             if repeat >= _WARM_UP:
-                times.append(answer.phases_ms["server"])
-                away.append(answer.phases_ms["network"])
+                server_ms = answer.server_ms or 0.0
+                times.append(server_ms)
+                away_ms = sum(answer.phases_ms[phase] for phase in ("send", "network", "server"))
+                way.append(max(away_ms - server_ms, 0.0))
         tails[cut] = max(float(np.median(times)) - decode.get((cut, codec), 0.0), 0.0)
-    return ServerTimes(tails, float(np.median(away)))
+        ways[answer.sent_bytes] = float(np.median(way))
+    return ServerTimes(tails, ways[min(ways)])
 
 
 def _timing_codec(cut: str, table: AccuracyTable) -> str:

@@ -239,11 +239,11 @@ def _scenario(options: WorldOptions, device: DeviceProfile, card: WorkloadCard) 
         "accuracy": f"./{ACCURACY}",
         "compression_levels": LEVELS,
         "requests": {
-            "period_ms": round(PERIOD * whole_ms, 1),
-            "deadline_ms": round(DEADLINE * whole_ms, 1),
+            "period_ms": float(f"{PERIOD * whole_ms:.3g}"),
+            "deadline_ms": float(f"{DEADLINE * whole_ms:.3g}"),
         },
         "objective": {"eta": 0.0, "accuracy_weight_per_point": 0.02},
-        "offload_timeout_ms": round(whole_ms + PATIENCE_MS, 1),
+        "offload_timeout_ms": float(f"{whole_ms + PATIENCE_MS:.3g}"),
         "link_monitor_ms": 500.0,
         "thermal": {"enabled": False},
     }
