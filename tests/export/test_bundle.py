@@ -89,7 +89,7 @@ def test_a_file_that_is_missing_or_cut_short_or_grown_is_named(copy: Path, name:
     refused(copy, f"{name}: cannot be read: No such file")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_flipped_byte_anywhere_is_read(whole: Path, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from([b.MANIFEST, b.VECTORS, "policy.onnx"]))
@@ -103,7 +103,7 @@ def test_no_flipped_byte_anywhere_is_read(whole: Path, data: st.DataObject) -> N
         b.read_bundle(folder)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_model_with_flipped_bytes_is_refused_or_decides_legally(whole: Path, data: st.DataObject) -> None:
     """Behind the hashes: whoever rewrites them as well meets the checks of the model itself."""

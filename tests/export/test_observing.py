@@ -13,7 +13,7 @@ from dvfo_controller.observing import Moment, Observer, Transfer
 from dvfo_env.observation import FEATURES
 from dvfo_env.simulator import Simulator
 from dvfo_env.state import FALLBACK, LATENCY_MS, NETWORK, SEEN_MBPS, SERVER, TIMED_OUT
-from dvfo_env.tables import CUT, LOAD, RATE, CostTables, compile_scenario
+from dvfo_env.tables import CPU, CUT, GPU, LOAD, MEM, RATE, CostTables, compile_scenario
 from dvfo_export.manifest import manifest_of
 from tests import worlds
 
@@ -24,6 +24,7 @@ WORLDS: dict[str, dict[str, Any]] = {
     "battery": {"battery": {"capacity_mj": 60_000.0}},
     "classes": {"requests": {"period_ms": 150.0, "deadline_ms": 400.0, "difficulty": "known"}},
     "impatient": {"offload_timeout_ms": 60.0},
+    "concurrent": {"decision": {"mode": "concurrent", "latency_ms": 60.0}, "link_monitor_ms": 300.0},
 }
 #: The environment's logarithms are the C library's log2f, whose last bit is off in one of 700; those of the
 #: device are rounded correctly. 2^-22: one bit of log2 of 1 Gbit/s over seven octaves, and one of its own.
@@ -51,30 +52,52 @@ class Replay:
         return record
 
     def observe(self) -> np.ndarray:
+        """Before a request that is decided on now."""
         state = self.state
-        battery = None if np.isinf(self.tables.params[0]["battery_mj"]) else float(state["battery_mj"])
         return self.observer.observe(
-            Moment(
-                now_ms=float(state["now_ms"]),
-                arrival_ms=float(state["arrival_ms"]),
-                clocks=(int(state["cpu"]), int(state["gpu"]), int(state["mem"])),
-                temperature_c=float(state["temperature_c"]),
-                battery_mj=battery,
-                difficulty=int(state["difficulty"]),
-            )
+            self.moment(state, float(state["now_ms"]), (state["cpu"], state["gpu"], state["mem"]))
         )
 
-    def hear_link(self) -> None:
+    def moment(self, state: np.void, now_ms: float, clocks: tuple[int, int, int]) -> Moment:
+        mains = np.isinf(self.tables.params[0]["battery_mj"])
+        return Moment(
+            now_ms=now_ms,
+            arrival_ms=float(state["arrival_ms"]),
+            clocks=clocks,
+            temperature_c=float(state["temperature_c"]),
+            battery_mj=None if mains else float(state["battery_mj"]),
+            difficulty=int(state["difficulty"]),
+        )
+
+    def hear_link(self, now_ms: float | None = None) -> None:
         every_ms = self.tables.scenario.link_monitor_ms
         if every_ms is None:
             return
-        report_ms = np.floor(self.state["now_ms"] / every_ms) * every_ms
+        report_ms = np.floor((self.state["now_ms"] if now_ms is None else now_ms) / every_ms) * every_ms
         step = max(int(np.ceil(report_ms / self.tables.params[0]["bank_step_ms"])) - 1, 0)
         bank = self.simulator.bank
         self.observer.hear_link(float(bank[(int(self.state["offset"]) + step) % len(bank), RATE]), report_ms)
 
-    def step(self, action: np.ndarray) -> bool:
+    def ahead(self, state: np.void, action: np.ndarray) -> np.ndarray:
+        """While the request of `state` begins, with `action`, deciding on the next one does."""
+        p = self.tables.params[0]
+        now_ms = max(float(state["now_ms"]), float(state["started_ms"]) + p["decision_ms"])
+        self.hear_link(now_ms)
+        cpu, gpu = int(action[CPU]), int(action[GPU])
+        for i in range(p["n_trips"]):
+            if state["trips"] >> i & 1 and p["trip_is_gpu"][i]:
+                gpu = min(gpu, p["trip_cap_index"][i])
+            elif state["trips"] >> i & 1:
+                cpu = min(cpu, p["trip_cap_index"][i])
+        return self.observer.observe(self.moment(state, now_ms, (cpu, gpu, int(action[MEM]))))
+
+    def step(self, action: np.ndarray) -> tuple[bool, np.ndarray]:
+        """Serve a request; whether the episode ended, and what the observer sees before the next one."""
         before = self.state.copy()
+        self.observer.ask(action)
+        ahead = None
+        if self.tables.scenario.decision.mode == "concurrent":
+            ahead = self.ahead(before, action)
         batch = self.simulator.step(action[None])
         out = batch.outcomes[0].astype(np.float64)
         if action[CUT] < self.tables.sizes[CUT] - 1:
@@ -88,10 +111,9 @@ class Replay:
                 transfer = Transfer(done_ms, out[SEEN_MBPS], done_ms, out[NETWORK], load)
                 assert self.observer.server_factor(action, out[SERVER]) == pytest.approx(load, rel=1e-5)
             self.observer.learn(transfer)
-        self.observer.ask(action)
         self.hear_link()
         self.shown = batch.observations[0].copy()
-        return bool(batch.ends[0])
+        return bool(batch.ends[0]), self.observe() if ahead is None else ahead
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -103,9 +125,8 @@ def test_every_feature_equals_the_environments(world: str, tmp_path: Path) -> No
     seen = []
     for seed in range(4):
         replay = Replay(tables, seed)
-        ended = False
+        ended, observed = False, replay.observe()
         while not ended:
-            observed = replay.observe()
             different = [
                 f"{feature.name}: {mine!r} instead of {shown!r}"
                 for feature, mine, shown in zip(FEATURES, observed, replay.shown, strict=True)
@@ -113,9 +134,14 @@ def test_every_feature_equals_the_environments(world: str, tmp_path: Path) -> No
             ]
             assert different == []
             seen.append(observed)
-            ended = replay.step(rng.integers(0, tables.sizes))
+            ended, observed = replay.step(rng.integers(0, tables.sizes))
     varied = np.ptp(np.array(seen), axis=0) > 0.0
     constant = {feature.name for feature, changes in zip(FEATURES, varied, strict=True) if not changes}
     assert constant <= {"battery", "eta", "difficulty", "decision_share"} - {
-        {"battery": "battery", "blocking": "decision_share", "classes": "difficulty"}.get(world)
+        {
+            "battery": "battery",
+            "blocking": "decision_share",
+            "concurrent": "decision_share",
+            "classes": "difficulty",
+        }.get(world)
     }
