@@ -95,9 +95,12 @@ class Connection:
         left = until_s - time.monotonic()
         if left <= 0:
             return False
-        sockets = [self.socket]
-        found = select.select([] if writing else sockets, sockets if writing else [], [], left)
-        return bool(found[0] or found[1])
+        poll = select.poll()
+        try:
+            poll.register(self.socket, select.POLLOUT if writing else select.POLLIN)
+        except ValueError:
+            raise ConnectionError("the connection was closed here") from None
+        return bool(poll.poll(left * 1e3))
 
     def close(self, discard: bool = False) -> None:
         """Close; with `discard` bytes that have not left are thrown away."""

@@ -121,7 +121,7 @@ class NamespaceLink:
     def send(self, write: Write, data: bytes, until_s: float, connection: socket.socket) -> Sent:
         """Hand everything to the kernel and wait until the other side has acknowledged it."""
         sent = write(memoryview(data), until_s)
-        return Sent(*drained(connection, sent, len(data), until_s))
+        return drained(connection, sent, len(data), until_s)
 
     def rtt_ms(self, at_s: float) -> float:
         """Of the sample in force at a monotonic time."""

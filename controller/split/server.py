@@ -130,6 +130,7 @@ class SplitServer:
         """
         settings = self.settings
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(lambda _, context: self._log(str(context["message"])))
         self._worker = Worker(
             self.engine, self._codecs, settings.mapping, settings.max_queue, settings.max_batch
         )

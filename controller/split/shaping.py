@@ -24,6 +24,7 @@ from dvfo_env.errors import TraceError
 #: Time between two writes within a transfer, s; the depth of the bucket.
 TICK_S = 0.001
 _SIOCOUTQ = 0x5411  # <linux/sockios.h>: bytes that have not been acknowledged
+_MIN_RTT_AT = 148  # <linux/tcp.h>: tcpi_min_rtt in struct tcp_info, us
 _POLL_S = 0.0002
 
 Write = Callable[[memoryview, float], int]
@@ -223,7 +224,7 @@ class PlainLink:
     def send(self, write: Write, data: bytes, until_s: float, connection: socket.socket) -> Sent:
         """Hand everything to the connection and wait until it is acknowledged."""
         sent = write(memoryview(data), until_s)
-        return Sent(*drained(connection, sent, len(data), until_s))
+        return drained(connection, sent, len(data), until_s)
 
     def rtt_ms(self, at_s: float) -> float:
         """Nothing is added."""
@@ -233,11 +234,27 @@ class PlainLink:
         """Nothing was set up."""
 
 
-def drained(connection: socket.socket, sent: int, wanted: int, until_s: float) -> tuple[int, float]:
-    """Wait until the system's send queue is empty; bytes that have left, and when."""
+def drained(connection: socket.socket, sent: int, wanted: int, until_s: float) -> Sent:
+    """Wait until everything is acknowledged; what has left, and when.
+
+    An acknowledgement comes a round trip after the byte has left: the smallest that the system has seen on
+    this connection is taken off.
+    """
+    begun = time.monotonic()
     while True:
         left = struct.unpack("i", fcntl.ioctl(connection.fileno(), _SIOCOUTQ, b"\0\0\0\0"))[0]
         now = time.monotonic()
-        if (left <= 0 and sent == wanted) or now >= until_s or sent < wanted:
-            return max(0, sent - left), now
+        if left <= 0 and sent == wanted:
+            return Sent(sent, max(begun, now - smallest_rtt_s(connection)))
+        if now >= until_s or sent < wanted:
+            return Sent(max(0, sent - left), now)
         time.sleep(_POLL_S)
+
+
+def smallest_rtt_s(connection: socket.socket) -> float:
+    """The smallest round trip that the system has seen on a connection, s; 0 where it does not tell."""
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MIN_RTT_AT + 4)
+    if len(info) < _MIN_RTT_AT + 4:
+        return 0.0
+    rtt_us = int(struct.unpack_from("I", info, _MIN_RTT_AT)[0])
+    return 0.0 if rtt_us == 0xFFFFFFFF else rtt_us * 1e-6

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import socket
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -78,6 +80,33 @@ def test_a_link_that_is_cut_again_and_again(client, link, expected) -> None:
         sent += 3
         answered += sum(ask(client, expected, 3).values())
     assert answered == sent == 24
+    recovers(client)
+
+
+def test_a_storm_of_faults_loses_no_request(client, link, expected) -> None:
+    rng = random.Random(5)
+    stop = threading.Event()
+
+    def storm() -> None:
+        while not stop.wait(rng.uniform(0.01, 0.12)):
+            link.mode = rng.choice(("pass", "pass", "silent", "corrupt", "corrupt-up", "refuse"))
+            link.delay_s = rng.choice((0.0, 0.0, 0.05, 0.2))
+            if rng.random() < 0.3:
+                link.cut()
+
+    thread = threading.Thread(target=storm)
+    thread.start()
+    sent = 0
+    places: Counter[str] = Counter()
+    until = time.monotonic() + 2.5
+    while time.monotonic() < until:
+        sent += 1
+        places += ask(client, expected)
+        time.sleep(0.005)
+    stop.set()
+    thread.join()
+    link.mode, link.delay_s = "pass", 0.0
+    assert sum(places.values()) == sent > 20
     recovers(client)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dvfo_controller.split.client import SplitClient
 from dvfo_controller.split.netns import NamespaceLink, inside, why_not
 from dvfo_controller.split.server import ServerSettings, SplitServer, serving
-from dvfo_controller.split.shaping import TICK_S, PlainLink, TokenBucket, Trace
+from dvfo_controller.split.shaping import TICK_S, PlainLink, TokenBucket, Trace, smallest_rtt_s
 from dvfo_env.errors import TraceError
 from dvfo_env.serving import transfer
 from tests.split.certificates import self_signed
@@ -117,6 +117,7 @@ def paced(link, count: int) -> float:
             near.shutdown(socket.SHUT_WR)
             reader.join()
             assert sent.bytes == count
+            assert 0.0 < smallest_rtt_s(near) < 0.05
             return sent.left_s - begun
 
 
