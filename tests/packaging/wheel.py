@@ -28,11 +28,15 @@ def build(out: Path, *options: str, source: Path = ROOT) -> Path:
     return wheel
 
 
-def install(wheel: Path, folder: Path) -> Path:
+#: What a device has: numpy, onnxruntime and what that one brings along.
+DEVICE_PACKAGES = ("numpy", "numpy.libs", "onnxruntime", "google", "flatbuffers", "packaging")
+
+
+def install(wheel: Path, folder: Path, packages: tuple[str, ...] | None = None) -> Path:
     """Install `wheel` with --no-deps into a new environment in `folder`; returns its folder of commands.
 
-    Dependencies come from the environment that runs the tests. Its own path files are not followed, so that
-    an editable install of the checkout cannot stand in for the wheel.
+    Dependencies come from the environment that runs the tests: all of them, or only `packages`. Its own path
+    files are not followed, so that an editable install of the checkout cannot stand in for the wheel.
     """
     run([sys.executable, "-m", "venv", "--without-pip", folder], cwd=folder.parent)
     commands = folder / ("Scripts" if os.name == "nt" else "bin")
@@ -50,6 +54,12 @@ def install(wheel: Path, folder: Path) -> Path:
         "-c",
         "import sysconfig; print(sysconfig.get_paths()['purelib'])",
     ]
-    path_file = Path(run(where, cwd=folder.parent).strip()) / "dependencies.pth"
-    path_file.write_text("\n".join(getsitepackages()) + "\n", encoding="utf-8")
+    site = Path(run(where, cwd=folder.parent).strip())
+    if packages is None:
+        (site / "dependencies.pth").write_text("\n".join(getsitepackages()) + "\n", encoding="utf-8")
+        return commands
+    for name in packages:
+        for path in getsitepackages():
+            if (Path(path) / name).exists():
+                (site / name).symlink_to(Path(path) / name)
     return commands
