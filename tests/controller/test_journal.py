@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,3 +146,46 @@ def test_a_second_controller_is_refused_and_the_first_one_named(tmp_path: Path) 
             governed(tmp_path).__enter__()
         with pytest.raises(BoardError, match="runs already"):
             restore(SysFs(tmp_path))
+
+
+def test_nobody_else_may_write_the_journal_whatever_the_mask_of_permissions(tmp_path: Path) -> None:
+    build(TX2, tmp_path)
+    mask = os.umask(0)
+    try:
+        with governed(tmp_path) as governor:
+            governor.apply(Wanted(cpu_mhz=960.0))
+            assert (tmp_path / STATE / "originals.json").stat().st_mode & 0o022 == 0
+            assert governor.apply(Wanted(cpu_mhz=960.0)).cpu_mhz == 960.0
+    finally:
+        os.umask(mask)
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    build(TX2, tmp_path)
+    (tmp_path / STATE).mkdir(parents=True)
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / STATE / "lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(BoardError, match="lock: cannot be made"), governed(tmp_path):
+        pass
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_without_rights_every_clock_is_masked_and_nothing_fails() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        root = Path(folder)
+        before = contents(build(TX2, root))
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                os.setresuid(65534, 65534, 65534)
+                with governed(root) as governor:
+                    applied = governor.apply(Wanted(960.0, 522.75, 1600.0))
+                code = 0 if set(applied.masked) == {"cpu", "gpu", "memory"} else 3
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert contents(root) == before
