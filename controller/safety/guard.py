@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from dvfo_controller.board.board import Reading
+from dvfo_controller.board.board import Board, Reading
 from dvfo_controller.safety.governor import Governor
 
 Answer = TypeVar("Answer")
@@ -72,6 +72,11 @@ class Guard:
         self.reading: Reading | None = None
         self.trip: Trip | None = None
         self.trips: dict[Why, int] = {"hot": 0, "error": 0, "late": 0}
+
+    @property
+    def board(self) -> Board:
+        """The board that is watched."""
+        return self._governor.board
 
     @property
     def safe(self) -> bool:
