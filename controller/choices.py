@@ -39,7 +39,7 @@ class Choices:
         self._action = action
         self._engine = engine
         self._cuts = [self._cut(index, tell) for index in range(len(action.cuts))]
-        self._mappings = [_mapping(choice, board.topology) for choice in action.mappings]
+        self._mappings = [_mapping(choice, board.usable) for choice in action.mappings]
         self._levels = [self._level_map(index, tell) for index in range(len(action.cuts))]
         masked = [
             choice.name for choice, found in zip(action.mappings, self._mappings, strict=True) if not found

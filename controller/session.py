@@ -19,10 +19,8 @@ from dvfo_controller.choices import Choices
 from dvfo_controller.images import Image, example_images, folder_images
 from dvfo_controller.loop import RequestLoop, Served
 from dvfo_controller.policies import open_policy
-from dvfo_controller.safety.dry_run import DryRun
 from dvfo_controller.safety.governor import Governor
-from dvfo_controller.safety.guard import DEADLINE_MS, Guard
-from dvfo_controller.safety.keeper import OnExit
+from dvfo_controller.safety.guard import Guard
 from dvfo_controller.safety.lock import STATE
 from dvfo_controller.service.metrics import Metrics, MetricsServer
 from dvfo_controller.service.notify import Notifier
@@ -47,7 +45,8 @@ class RunOptions:
     """What to run, on which board, over which link.
 
     plan: names of cuts and calibrations; images: a folder, None for noise; trace: file of a link to be shaped
-    by; requests: how many, None until stopped; period_ms: None takes the bundle's.
+    by; requests: how many, None until stopped; period_ms: None takes the bundle's; state: folder of the live
+    status; log: a file with a line for every request.
     """
 
     bundle: Path
@@ -61,14 +60,9 @@ class RunOptions:
     trace: Path | None = None
     requests: int | None = None
     period_ms: float | None = None
-    root: Path = Path("/")
     state: Path | None = None
-    dry_run: bool = False
-    on_exit: OnExit = "restore"
-    beside: tuple[str, ...] = ()
     metrics_port: int | None = None
     log: Path | None = None
-    policy_deadline_ms: float = DEADLINE_MS
 
 
 @dataclass
@@ -129,41 +123,42 @@ class Summary:
         return said
 
 
-def run_session(options: RunOptions, summary: Summary, tell: Callable[[str], None]) -> None:
+def run_session(
+    options: RunOptions,
+    governor: Governor,
+    guard: Guard,
+    summary: Summary,
+    tell: Callable[[str], None],
+) -> None:
     """Serve requests until there are enough of them or somebody says stop; clocks are put back then.
 
-    `summary` is kept up to date, so that it holds what came of a run that was stopped.
+    A server that is not there delays the beginning by a few seconds and nothing else. `summary` is kept up to
+    date, so that it holds what came of a run that was stopped.
 
     Raises:
-        BundleError: the bundle cannot be used. SplitError: model, plan, images or server cannot.
+        BundleError: the bundle cannot be used. SplitError: model, plan or images cannot.
         BoardError: clocks cannot be saved or put back, or another program sets them. TraceError: no trace.
     """
     bundle = read_bundle(options.bundle, options.digest)
     engine = Engine(_model(options.model), read_plan(options.plan) if options.plan else None)
     link: Shaper = TokenBucket.replaying(read_trace(options.trace)) if options.trace else PlainLink()
+    images = _images(options, bundle)
     summary.link, summary.policy = link.description, bundle.name
-    board = Board.discover(options.root, DryRun(options.root) if options.dry_run else None)
     with ExitStack() as stack:
         stack.callback(engine.close)
-        governor = stack.enter_context(
-            Governor(board, options.state, options.on_exit, beside=options.beside, tell=tell)
-        )
-        guard = Guard(governor, options.policy_deadline_ms, tell=tell)
+        stack.enter_context(governor)
         client = stack.enter_context(_client(options, bundle, engine, link))
-        loop = RequestLoop(
-            bundle.manifest,
-            open_policy(bundle),
-            Choices(bundle.manifest.action, board, engine, tell),
-            governor,
-            guard,
-            client,
-        )
-        loop.prepare()
+        choices = Choices(bundle.manifest.action, governor.board, engine, tell)
+        loop = RequestLoop(bundle.manifest, open_policy(bundle), choices, governor, guard, client)
         if options.server is not None:
-            client.wait_connected(_CONNECT_S)
+            try:
+                client.wait_connected(_CONNECT_S)
+            except SplitError as error:
+                tell(f"{error}; this device answers until it is there")
+        loop.prepare()
         link.start()
-        report = stack.enter_context(_reporting(options, board, guard, bundle, summary))
-        _serve(options, bundle, loop, guard, _images(options, bundle), report)
+        report = stack.enter_context(_reporting(options, governor.board, guard, bundle, summary))
+        _serve(options, bundle, loop, guard, images, report)
 
 
 class Reporter:
@@ -265,7 +260,7 @@ def _reporting(
     options: RunOptions, board: Board, guard: Guard, bundle: Bundle, summary: Summary
 ) -> Iterator[Reporter]:
     """A reporter whose listeners are there while the block lasts."""
-    live = LiveStatus(options.state or options.root / STATE)
+    live = LiveStatus(options.state or board.sysfs.root / STATE)
     with ExitStack() as stack:
         log = None
         if options.log is not None:

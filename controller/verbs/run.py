@@ -14,6 +14,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dvfo_controller.safety.arguments import add_safety_arguments
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `dvfo-controller run`."""
@@ -33,21 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--trace", type=Path, metavar="FILE", help="shape the link by a bandwidth trace, in this process")
     add("--requests", type=int, metavar="N", help="stop after so many; default: until stopped")
     add("--period-ms", type=float, metavar="MS", help="between requests; default: the bundle's")
-    add("--on-exit", choices=("restore", "keep"), default="restore", help="what becomes of the clocks")
-    add(
-        "--beside",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a program that sets clocks to put up with",
-    )
-    add("--policy-deadline-ms", type=float, default=20.0, metavar="MS", help="longest decision; default: 20")
     add("--metrics-port", type=int, metavar="PORT", help="Prometheus metrics on 127.0.0.1")
     add("--log", type=Path, metavar="FILE.jsonl", help="a line for every request")
-    add("--dry-run", action="store_true", help="print what would be written to the board, write nothing")
-    add("--sysfs-root", type=Path, default=Path("/"), metavar="DIR", help="a copy of /")
-    add("--state", type=Path, metavar="DIR", help="default: ROOT/var/lib/dvfo-controller")
     add("--json", action="store_true", help="print what came of it as JSON")
+    add_safety_arguments(parser)
     parser.set_defaults(parser=parser)
 
 
@@ -56,33 +47,28 @@ def run(arguments: argparse.Namespace) -> int:
     import json
     import sys
 
+    from dvfo_controller.safety.arguments import governor_of, guard_of
     from dvfo_controller.session import RunOptions, Summary, run_session
     from dvfo_env.hardware.stopping import Terminated
 
-    for name in ("requests", "period_ms", "policy_deadline_ms"):
+    for name in ("requests", "period_ms"):
         value = getattr(arguments, name)
         if value is not None and value <= 0:
             arguments.parser.error(f"--{name.replace('_', '-')} must be above 0")
-    fields = {
-        name: value for name, value in vars(arguments).items() if name in RunOptions.__dataclass_fields__
-    }
-    options = RunOptions(
-        **fields
-        | {
-            "root": arguments.sysfs_root,
-            "server": _address(arguments),
-            "beside": tuple(arguments.beside),
-        }
-    )
+    names = set(RunOptions.__dataclass_fields__)
+    fields = {name: value for name, value in vars(arguments).items() if name in names}
+    options = RunOptions(**fields | {"server": _address(arguments)})
+
+    def tell(line: str) -> None:
+        print(f"dvfo-controller: {line}", file=sys.stderr, flush=True)
+
+    governor = governor_of(arguments, tell)
     summary = Summary()
     try:
-        run_session(
-            options, summary, lambda line: print(f"dvfo-controller: {line}", file=sys.stderr, flush=True)
-        )
+        run_session(options, governor, guard_of(arguments, governor, tell), summary, tell)
     except (KeyboardInterrupt, Terminated):
-        print("dvfo-controller: stopped", file=sys.stderr)
-    told = summary.as_json()
-    print(json.dumps(told, indent=2) if arguments.json else "\n".join(summary.lines()))
+        tell("stopped")
+    print(json.dumps(summary.as_json(), indent=2) if arguments.json else "\n".join(summary.lines()))
     return 0
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dvfo_controller.board import Board
+from dvfo_controller.safety.governor import Governor
+from dvfo_controller.safety.guard import Guard
 from dvfo_controller.session import RunOptions, Summary, run_session
 from dvfo_controller.split.trace_file import write_trace
 from dvfo_env.state import PHASES
@@ -67,7 +70,8 @@ def test_the_controller_serves_every_request(world: World, tmp_path: Path, name:
             state=tmp_path / "state",
             log=tmp_path / "log.jsonl",
         )
-        run_session(options, summary, lambda line: None)
+        governor = Governor(Board.discover(), options.state, tell=lambda line: None)
+        run_session(options, governor, Guard(governor), summary, lambda line: None)
     told = summary.as_json()
     assert told["requests"] == 25
     assert told["answered"] + told["dropped"] == 25
