@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from dvfo_controller.bundle import Manifest
 from dvfo_controller.choices import Choices
-from dvfo_controller.images import Image
 from dvfo_controller.observing import Moment, Observer, Transfer
 from dvfo_controller.policies import DevicePolicy, LearningDevicePolicy
 from dvfo_controller.safety.governor import Applied, Governor
 from dvfo_controller.safety.guard import Guard
 from dvfo_controller.split.client import Answer, SplitClient
+from dvfo_controller.split.cutting import Array
 
 #: Taken where no zone of the board tells a temperature, deg C.
 _NO_TEMPERATURE_C = 40.0
@@ -83,7 +83,7 @@ class RequestLoop:
         self._policy.reset()
         self._observer.reset()
 
-    def serve(self, image: Image, arrived_s: float) -> Served:
+    def serve(self, image: Array, arrived_s: float) -> Served:
         """Answer one request that arrived at a moment of the monotonic clock."""
         taken_s = self._clock()
         moment = self._moment(arrived_s * 1e3)
@@ -119,9 +119,7 @@ class RequestLoop:
 
     def _moment(self, arrival_ms: float) -> Moment:
         reading = self._guard.look()
-        clocks = (
-            (None, None, None) if reading is None else (reading.cpu_mhz, reading.gpu_mhz, reading.mem_mhz)
-        )
+        clocks = self._guard.board.clocks_mhz()  # the guard's last reading may be a second old
         hottest = None if reading is None else reading.hottest_c
         capacity, share = self._manifest.battery_mj, None if reading is None else reading.battery_share
         return Moment(
@@ -150,8 +148,8 @@ class RequestLoop:
         """As the environment counts it (`Objective`); energy counts where the board tells its power."""
         objective, reading = self._manifest.objective, self._guard.reading
         eta = 0.5 * (objective.eta_low + objective.eta_high)
-        power_mw = 0.0 if reading is None else max(reading.power_mw.values(), default=0.0)
-        energy_mj = power_mw * served.latency_ms * 1e-3
+        power_mw = None if reading is None else reading.device_mw
+        energy_mj = (power_mw or 0.0) * served.latency_ms * 1e-3
         cut, level = int(served.action[0]), int(served.action[-1])
         lost = (
             self._manifest.action.compression[cut][level].lost_points

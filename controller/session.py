@@ -16,7 +16,7 @@ import numpy as np
 from dvfo_controller.board import Board
 from dvfo_controller.bundle import Bundle, read_bundle
 from dvfo_controller.choices import Choices
-from dvfo_controller.images import Image, example_images, folder_images
+from dvfo_controller.images import example_images, folder_images
 from dvfo_controller.loop import RequestLoop, Served
 from dvfo_controller.policies import open_policy
 from dvfo_controller.safety.governor import Governor
@@ -26,6 +26,7 @@ from dvfo_controller.service.metrics import Metrics, MetricsServer
 from dvfo_controller.service.notify import Notifier
 from dvfo_controller.service.status import LiveStatus
 from dvfo_controller.split.client import SplitClient
+from dvfo_controller.split.cutting import Array
 from dvfo_controller.split.engine import Engine
 from dvfo_controller.split.plan import read_plan
 from dvfo_controller.split.security import read_token
@@ -142,7 +143,7 @@ def run_session(
     bundle = read_bundle(options.bundle, options.digest)
     engine = Engine(_model(options.model), read_plan(options.plan) if options.plan else None)
     link: Shaper = TokenBucket.replaying(read_trace(options.trace)) if options.trace else PlainLink()
-    images = _images(options, bundle)
+    images = _images(options, bundle, engine)
     summary.link, summary.policy = link.description, bundle.name
     with ExitStack() as stack:
         stack.callback(engine.close)
@@ -282,7 +283,7 @@ def _serve(
     bundle: Bundle,
     loop: RequestLoop,
     guard: Guard,
-    images: list[Image],
+    images: list[Array],
     report: Reporter,
 ) -> None:
     """Requests arrive every period from now on; one that waited longer than the queue limit is dropped."""
@@ -322,8 +323,14 @@ def _model(path: Path) -> bytes:
         raise SplitError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _images(options: RunOptions, bundle: Bundle) -> list[Image]:
+def _images(options: RunOptions, bundle: Bundle, engine: Engine) -> list[Array]:
+    """Images of bytes where a plan says how they are scaled, else values from 0 to 1, channels first."""
     _, height, width = bundle.manifest.world.input_shape
-    if options.images is None:
-        return example_images(_NOISE_IMAGES, height, width)
-    return folder_images(options.images, height, width)
+    images = (
+        example_images(_NOISE_IMAGES, height, width)
+        if options.images is None
+        else folder_images(options.images, height, width)
+    )
+    if engine.plan is not None and engine.plan.scaling is not None:
+        return list(images)
+    return [np.ascontiguousarray(image.transpose(2, 0, 1), np.float32) / 255.0 for image in images]
