@@ -17,20 +17,29 @@ _LISTENING = re.compile(r"listening on (\S+):(\d+)")
 
 
 class Server:
-    """`dvfo serve` on a free loopback port while the context lasts.
+    """`dvfo serve` on a free port while the context lasts.
 
     Args:
         model: the .onnx file. plan: its split plan. threads: of a tail.
+        options: more of its options. before: words in front of the command.
 
     Raises:
         SplitError: it does not start; says its last line.
     """
 
-    def __init__(self, model: Path, plan: Path, threads: int) -> None:
+    def __init__(
+        self,
+        model: Path,
+        plan: Path,
+        threads: int,
+        options: tuple[str, ...] = (),
+        before: tuple[str, ...] = (),
+    ) -> None:
         self._process = subprocess.Popen(
             [
+                *before,
                 *(sys.executable, "-m", "dvfo_cli", "serve", "--model", str(model), "--plan", str(plan)),
-                *("--port", "0", "--threads", str(threads)),
+                *("--port", "0", "--threads", str(threads), *options),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvfo_controller.split.client import Answer, SplitClient
-from dvfo_controller.split.shaping import TokenBucket, Trace
+from dvfo_controller.split.shaping import Trace
 from dvfo_env.state import PHASES
 from dvfo_env.tables import CostTables
 from dvfo_verification.agreement import Agreement
+from dvfo_verification.links import Link
 from dvfo_verification.predict import predicted_phases, trace_bank
 from dvfo_verification.world import World
 
@@ -51,7 +52,7 @@ def uplink_trace(tables: CostTables, seed: int, seconds: float) -> Trace:
 def carry_out(
     client: SplitClient,
     world: World,
-    link: TokenBucket,
+    link: Link,
     actions: NDArray[np.int64],
     images: Sequence[Image],
     tell: Callable[[int], None],

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from dvfo_controller.images import example_images
-from dvfo_controller.split.client import SplitClient
-from dvfo_controller.split.shaping import TokenBucket
 from dvfo_env.whole_file import write_whole
 from dvfo_verification.agreement import Agreement, draw
-from dvfo_verification.serving import Server
+from dvfo_verification.links import LinkKind, connected
 from dvfo_verification.trial import carry_out, compare, random_actions, uplink_trace
 from dvfo_verification.world import World, WorldOptions, measure_world
 
@@ -34,7 +33,9 @@ class Verified:
     picture: Path
 
 
-def verify(options: WorldOptions, actions: int, seed: int, tell: Callable[[str], None]) -> Verified:
+def verify(
+    options: WorldOptions, actions: int, seed: int, tell: Callable[[str], None], kind: LinkKind = "auto"
+) -> Verified:
     """Measure this machine and compare predicted with measured latencies of random joint actions.
 
     The machine is measured once: what is in the folder already is kept.
@@ -46,15 +47,16 @@ def verify(options: WorldOptions, actions: int, seed: int, tell: Callable[[str],
     """
     world = measure_world(options, tell)
     trace = uplink_trace(world.tables, seed, TRACE_S)
-    link = TokenBucket.replaying(trace)
     wanted = random_actions(world.tables, actions, seed)
     height, width = world.input_shape[1:]
     images = example_images(REQUEST_IMAGES, height, width, REQUEST_SEED)
-    engine = world.engine()
     timeout_ms = float(world.tables.params[0]["offload_timeout_ms"])
+    engine = world.engine()
     with (
-        Server(world.model, world.plan_folder, options.server_threads) as server,
-        SplitClient(engine, server.address, shaper=link, timeout_ms=timeout_ms) as client,
+        tempfile.TemporaryDirectory(prefix="dvfo-verify-") as scratch,
+        connected(
+            kind, trace, engine, world.plan_folder, options.server_threads, timeout_ms, Path(scratch)
+        ) as (link, client),
     ):
         trial = carry_out(
             client, world, link, wanted, images,

@@ -32,6 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile-seconds", type=float, default=60.0, metavar="S", help="default: 60")
     parser.add_argument("--mappings", help="only these, comma-separated, as dvfo profile --plan names them")
     parser.add_argument("--server-threads", type=int, default=1, metavar="N", help="default: 1")
+    parser.add_argument(
+        "--link", choices=("auto", "bucket", "namespaces"), default="auto",
+        help="what shapes the uplink: network namespaces (root, iproute2) or a token bucket; default: auto",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of actions and uplink; default: 0")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: reports/verify-WORKLOAD")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -58,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         uplink=arguments.uplink,
     )
     with ProgressLine[str]("dvfo verify: looking", lambda told: f"dvfo verify: {told}") as tell:
-        verified = verify(options, arguments.actions, arguments.seed, tell)
+        verified = verify(options, arguments.actions, arguments.seed, tell, arguments.link)
     if arguments.json:
         print_json(json.loads(verified.result.read_text(encoding="utf-8")))
     else:
