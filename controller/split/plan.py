@@ -44,8 +44,11 @@ class Scaling:
         """uint8 [H, W, C] -> float32 [C, H, W]. Raises SplitError when the channels do not fit."""
         if image.ndim != 3 or image.shape[2] != len(self.mean):
             raise SplitError(f"image: {image.shape} instead of [height, width, {len(self.mean)}]")
-        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
-        return np.ascontiguousarray(((image.astype(np.float32) - mean) / std).transpose(2, 0, 1))
+        mean, std = (np.array(values, np.float32)[:, None, None] for values in (self.mean, self.std))
+        scaled = np.empty((len(self.mean), *image.shape[:2]), np.float32)
+        np.subtract(image.transpose(2, 0, 1), mean, out=scaled)
+        scaled /= std
+        return scaled
 
 
 @dataclass(frozen=True)
