@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 
 from dvfo_controller.split.client import SplitClient
 from dvfo_controller.split.codecs import Codecs, is_image_codec
-from dvfo_controller.split.cutting import Cut
 from dvfo_controller.split.engine import Engine, Mapping
 from dvfo_env.accuracy import AccuracyTable, assumed_table
 from dvfo_env.accuracy.levels import Levels, compression_levels
@@ -24,9 +24,10 @@ from dvfo_env.workloads import WorkloadCard
 Image = NDArray[np.uint8]
 Tell = Callable[[str], None]
 
-#: Requests a cut is timed by on the server, after two that warm up; the median counts.
-TAIL_REPEATS = 9
-_WARM_UP = 2
+#: Requests a cut is timed by on the server, after one that warms up; the median counts.
+TAIL_REPEATS = 7
+#: Before each request that is timed: on a device something else happens between two requests.
+PAUSE_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,27 @@ class ServerTimes:
     loopback_ms: float
 
 
-def codec_table(
-    card: WorkloadCard, engine: Engine, images: Sequence[Image], levels: int, tell: Tell
-) -> AccuracyTable:
-    """An accuracy table whose bytes and times were measured here, on features of `images`.
+@dataclass(frozen=True)
+class InService:
+    """Times of a device that serves a request now and then, not the same one in a loop.
+
+    table: bytes and times of encoders. head_ms: mapping -> cut -> median time of the head, with taking the
+    image in.
+    """
+
+    table: AccuracyTable
+    head_ms: dict[str, dict[str, float]]
+
+
+def in_service(
+    card: WorkloadCard,
+    engine: Engine,
+    places: dict[str, Mapping],
+    images: Sequence[Image],
+    levels: int,
+    tell: Tell,
+) -> InService:
+    """Time heads and encoders as requests meet them: another cut and encoder each time, after a pause.
 
     What settings lose is taken from networks that were measured elsewhere (`assumed_table`), and so is the
     choice of `levels` settings a cut. Bottlenecks are left out: they need weights trained for the network.
@@ -48,18 +66,77 @@ def codec_table(
     assumed = assumed_table(card)
     rows = [row for row in assumed.all_rows() if not row.codec.startswith("bottleneck")]
     choice = compression_levels(assumed.model_copy(update={"rows": columns_of(rows)}), card, levels)
+    settings = [row for k in range(len(choice.cuts)) for row in _settings(choice, k)]
     codecs = Codecs(engine)
-    found: list[Row] = []
-    for k, name in enumerate(choice.cuts):
-        tell(f"timing codecs, cut {k + 1} of {len(choice.cuts)}")
-        found += _timed_at(engine, codecs, engine.cut(name), _settings(choice, k), images)
+    tell("timing heads and encoders")
+    for mapping in places.values():
+        for cut in card.cut_names:
+            for session in engine.prepare(cut, mapping, ["head"]):
+                session.result()
+    for row in settings:  # makes the encoder
+        codecs.encode(engine.cut(row.cut), row.codec, engine.run_head(row.cut, images[0]), images[0])
+    tasks = [(row, j) for row in settings for j in range(len(images))]
+    np.random.default_rng(0).shuffle(tasks)
+    heads: dict[str, dict[str, list[float]]] = {name: {} for name in places}
+    times: dict[tuple[str, str], list[tuple[int, float, float]]] = {}
+    for number, (row, j) in enumerate(tasks):
+        tell(f"timing heads and encoders, {number} of {len(tasks)}")
+        name = list(places)[number % len(places)]
+        head_ms, *timed = _timed(engine, codecs, row, places[name], images[j])
+        heads[name].setdefault(row.cut, []).append(head_ms)
+        times.setdefault((row.cut, row.codec), []).append((int(timed[0]), timed[1], timed[2]))
+    return InService(
+        _table(card, assumed, settings, times, len(images)),
+        {name: {cut: float(np.median(ms)) for cut, ms in cuts.items()} for name, cuts in heads.items()},
+    )
+
+
+def _settings(choice: Levels, cut: int) -> list[Row]:
+    """The distinct settings of a cut."""
+    return list({(row.codec, row.ranking): row for row in choice.rows[cut]}.values())
+
+
+def _timed(
+    engine: Engine, codecs: Codecs, row: Row, mapping: Mapping, image: Image
+) -> tuple[float, int, float, float]:
+    """One request's head, bytes, encoding and decoding; times in ms."""
+    time.sleep(PAUSE_S)
+    cut = engine.cut(row.cut)
+    begun = perf_counter_ns()
+    tensors = engine.run_head(cut, image, mapping)
+    headed = perf_counter_ns()
+    frame = codecs.encode(cut, row.codec, tensors, image)
+    encoded = perf_counter_ns()
+    codecs.decode(cut, memoryview(frame))
+    decoded = perf_counter_ns()
+    return (headed - begun) * 1e-6, len(frame), (encoded - headed) * 1e-6, (decoded - encoded) * 1e-6
+
+
+def _table(
+    card: WorkloadCard,
+    assumed: AccuracyTable,
+    settings: Sequence[Row],
+    times: dict[tuple[str, str], list[tuple[int, float, float]]],
+    images: int,
+) -> AccuracyTable:
+    found = []
+    for row in settings:
+        size, encode_ms, decode_ms = np.array(times[row.cut, row.codec]).T
+        found.append(
+            row._replace(
+                bytes_mean=float(size.mean()),
+                bytes_p95=float(np.quantile(size, 0.95)),
+                encode_ms=float(np.median(encode_ms)),
+                decode_ms=float(np.median(decode_ms)),
+            )
+        )
     return AccuracyTable(
         name=f"{card.name}-here",
         title=f"{card.title}: bytes and times measured on this machine, points lost derived",
         note="lost points are derived from other networks: only bytes and times were measured here",
         workload=card.name,
         evidence="assumed",
-        source=f"bytes and times: dvfo verify, {len(images)} synthetic images; lost points: {assumed.source}",
+        source=f"bytes and times: dvfo verify, {images} synthetic images; lost points: {assumed.source}",
         charges=assumed.charges,
         machine=Machine(
             cpu=platform.processor() or platform.machine(),
@@ -71,43 +148,10 @@ def codec_table(
     )
 
 
-def _settings(choice: Levels, cut: int) -> list[Row]:
-    """The distinct settings of a cut."""
-    return list({(row.codec, row.ranking): row for row in choice.rows[cut]}.values())
-
-
-def _timed_at(
-    engine: Engine, codecs: Codecs, cut: Cut, rows: list[Row], images: Sequence[Image]
-) -> list[Row]:
-    """The settings of a cut, each encoded as a request does it: once, right after the head has run."""
-    size = np.zeros((len(rows), len(images)))
-    encode_ms, decode_ms = np.zeros_like(size), np.zeros_like(size)
-    for j in range(-1, len(images)):  # the first round warms up
-        for i, row in enumerate(rows):
-            tensors = engine.run_head(cut, images[j])
-            begun = perf_counter_ns()
-            frame = codecs.encode(cut, row.codec, tensors, images[j])
-            encoded = perf_counter_ns()
-            codecs.decode(cut, memoryview(frame))
-            decoded = perf_counter_ns()
-            size[i, j] = len(frame)
-            encode_ms[i, j] = (encoded - begun) * 1e-6
-            decode_ms[i, j] = (decoded - encoded) * 1e-6
-    return [
-        row._replace(
-            bytes_mean=float(size[i].mean()),
-            bytes_p95=float(np.quantile(size[i], 0.95)),
-            encode_ms=float(np.median(encode_ms[i])),
-            decode_ms=float(np.median(decode_ms[i])),
-        )
-        for i, row in enumerate(rows)
-    ]
-
-
 def server_times(
     client: SplitClient, table: AccuracyTable, mapping: Mapping, image: Image, tell: Tell
 ) -> ServerTimes:
-    """Time every cut's tail on the server through an unshaped client, least first to warm up.
+    """Time every cut's tail on the server through an unshaped client, cuts in turn, with a pause before each.
 
     The server's own time less that of decoding is the tail's; what the request was away beyond the server's
     time is the way there and back, of the cut that sends least.
@@ -118,23 +162,24 @@ def server_times(
     client.wait_connected()
     decode = {(row.cut, row.codec): row.decode_ms for row in table.all_rows()}
     cuts = list(dict.fromkeys(row.cut for row in table.all_rows()))
-    tails, ways = {}, {}
-    for number, cut in enumerate(reversed(cuts)):
-        tell(f"timing the server's tails, cut {number + 1} of {len(cuts)}")
-        codec = _timing_codec(cut, table)
-        times, way = [], []
-        for repeat in range(TAIL_REPEATS + _WARM_UP):
+    client.prepare(cuts, [mapping])
+    tails: dict[str, list[float]] = {cut: [] for cut in cuts}
+    ways: dict[int, list[float]] = {}
+    for repeat in range(TAIL_REPEATS + 1):
+        tell(f"timing the server's tails, round {repeat + 1} of {TAIL_REPEATS + 1}")
+        for cut in cuts:
+            time.sleep(PAUSE_S)
+            codec = _timing_codec(cut, table)
             answer = client.request(image, cut, mapping, codec)
             if answer.where != "server":
                 raise SplitError(f"timing the tail after {cut}: the server did not answer: {answer.why}")
-            if repeat >= _WARM_UP:
+            if repeat:  # the first round warms up
                 server_ms = answer.server_ms or 0.0
-                times.append(server_ms)
+                tails[cut].append(max(server_ms - decode[cut, codec], 0.0))
                 away_ms = sum(answer.phases_ms[phase] for phase in ("send", "network", "server"))
-                way.append(max(away_ms - server_ms, 0.0))
-        tails[cut] = max(float(np.median(times)) - decode.get((cut, codec), 0.0), 0.0)
-        ways[answer.sent_bytes] = float(np.median(way))
-    return ServerTimes(tails, ways[min(ways)])
+                ways.setdefault(answer.sent_bytes, []).append(max(away_ms - server_ms, 0.0))
+    medians = {cut: float(np.median(ms)) for cut, ms in tails.items()}
+    return ServerTimes(medians, float(np.median(ways[min(ways)])))
 
 
 def _timing_codec(cut: str, table: AccuracyTable) -> str:

@@ -19,7 +19,7 @@ from dvfo_controller.split.shaping import PlainLink
 from dvfo_env.accuracy.table import write_accuracy_table
 from dvfo_env.codecs.reference import reference_encode_ms
 from dvfo_env.devices import DeviceModel
-from dvfo_env.devices.profile import DeviceProfile
+from dvfo_env.devices.profile import ClockTable, DeviceProfile, Law, SegmentTable
 from dvfo_env.hardware.sysfs import SysFs
 from dvfo_env.hardware.topology import discover
 from dvfo_env.profiling import session
@@ -34,7 +34,7 @@ from dvfo_env.workloads import WorkloadCard, load_workload
 from dvfo_env.workloads.cuts import MAX_CUTS
 from dvfo_env.workloads.own import card_of_onnx
 from dvfo_export.split_plan import TO_ONE, make_split_plan
-from dvfo_verification.parts import ServerTimes, codec_table, server_times
+from dvfo_verification.parts import InService, ServerTimes, in_service, server_times
 from dvfo_verification.serving import Server
 
 Tell = Callable[[str], None]
@@ -122,12 +122,14 @@ def measure_world(options: WorldOptions, tell: Tell) -> World:
     if not (folder / SERVER).is_file():
         with Server(folder / MODEL, folder / PLAN, options.server_threads) as server:
             engine = Engine((folder / MODEL).read_bytes(), plan)
-            table = codec_table(card, engine, timed, LEVELS, tell)
-            write_accuracy_table(table, folder / ACCURACY)
+            served = in_service(card, engine, places, timed, LEVELS, tell)
+            write_accuracy_table(served.table, folder / ACCURACY)
             first = next(iter(places.values()))
             with SplitClient(engine, server.address, shaper=PlainLink(), timeout_ms=60_000.0) as client:
-                times = server_times(client, table, first, timed[0], tell)
+                times = server_times(client, served.table, first, timed[0], tell)
             engine.close()
+        device = _waking(device, card, served)
+        write_record(rounded(device), folder / DEVICE)
         write_record(_server_profile(card, options, times), folder / SERVER)
         write_whole(folder / "loopback_ms.txt", f"{times.loopback_ms:.4f}\n")
     scenario = _scenario(options, device, card)
@@ -192,6 +194,40 @@ def _device(
         write_record(rounded(profile.model_copy(update={"encoder_ms_ghz": encoder})), path)
     places = {place.name: Mapping(len(place.cpus), place.cpus) for place in here.plan.places}
     return load_yaml(path, DeviceProfile), places
+
+
+def _waking(device: DeviceProfile, card: WorkloadCard, served: InService) -> DeviceProfile:
+    """The profile with what a request pays that comes alone: `dvfo profile` runs heads in a loop.
+
+    A processor that was idle, caches that hold something else, and taking the image in: the median over cuts
+    of how much longer a head takes in service, added to every head by way of the first segment.
+    """
+    model = DeviceModel(device, card)
+    clocks = (model.cpu_mhz[-1:], model.gpu_mhz[-1:], model.mem_mhz[-1:])
+    laws = dict(device.latency[card.name])
+    for name, cuts in served.head_ms.items():
+        heads = dict(
+            zip(card.cut_names, model.head_latency_ms(name, *clocks).max(axis=(1, 2, 3)), strict=True)
+        )
+        waking_ms = float(
+            np.median([ms - heads[cut] for cut, ms in cuts.items() if cut != card.cut_names[0]])
+        )
+        laws[name] = _later(laws[name], waking_ms)
+    return device.model_copy(update={"latency": {**device.latency, card.name: laws}})
+
+
+def _later(law: Law, waking_ms: float) -> Law:
+    """A measured law whose heads all take so much longer, at every clock."""
+    if not isinstance(law, SegmentTable | ClockTable):
+        return law  # not one that `dvfo profile` writes
+    first = next(iter(law.segment_ms))
+    before = law.segment_ms[first]
+    times = before if isinstance(before, tuple) else (before,)
+    later = tuple(max(ms + waking_ms, 0.0) for ms in times)
+    segments = {**law.segment_ms, first: later if isinstance(before, tuple) else later[0]}
+    source = f"{law.source}; {first}: with {waking_ms:.2f} ms that a request pays which comes alone"
+    changes = {"segment_ms": segments, "source": source, "range_ms": None}
+    return type(law).model_validate(law.model_dump() | changes)
 
 
 def _one_core() -> tuple[str, ...]:

@@ -180,7 +180,8 @@ class Engine:
     ) -> dict[str, Array]:
         mapping = mapping or Mapping()
         session = self._future(part, cut, mapping, background=False).result()
-        pin(mapping.cpus or self._cpus)
+        # of several threads the calling one is the first: on a core of its own, like the others
+        pin((mapping.cpus[:1] if mapping.threads > 1 else mapping.cpus) or self._cpus)
         return session.run(given)
 
     def _future(self, part: Part, cut: Cut, mapping: Mapping, background: bool) -> Future[Session]:

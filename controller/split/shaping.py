@@ -194,8 +194,8 @@ class TokenBucket:
             allowed = len(data) if end_s <= min(now, until_s) else min(int(gone * 125.0), len(data) - 1)
             if allowed > sent:
                 sent += write(view[sent:allowed], until_s)
-            if sent == len(data):
-                return Sent(sent, max(end_s, self._clock()))
+            if sent == len(data):  # `now`: the write itself may wake whoever reads, on this very core
+                return Sent(sent, max(end_s, now))
             if now >= until_s:
                 return Sent(sent, now)
             following = self._origin_s + self.trace.reached_s(before + (sent + 1) * 8e-3)

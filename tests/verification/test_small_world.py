@@ -14,10 +14,12 @@ from dvfo_controller.board import Board
 from dvfo_controller.safety.governor import Governor
 from dvfo_controller.safety.guard import Guard
 from dvfo_controller.session import RunOptions, Summary, run_session
+from dvfo_controller.split.netns import why_not
 from dvfo_controller.split.trace_file import write_trace
 from dvfo_env.state import PHASES
 from dvfo_export.bundles import write_bundle
 from dvfo_export.sources import export_source
+from dvfo_verification.links import LinkKind
 from dvfo_verification.serving import Server
 from dvfo_verification.trial import uplink_trace
 from dvfo_verification.verify import verify
@@ -40,15 +42,22 @@ def test_a_measured_world_is_a_scenario_and_is_not_measured_twice(
     assert same == {path: before[path] for path in same}
 
 
-def test_joint_actions_are_carried_out_and_compared(world: World, options: WorldOptions) -> None:
-    found = verify(options, actions=12, seed=3, tell=lambda line: None)
+@pytest.mark.parametrize(
+    ("kind", "words"), [("bucket", "token bucket"), ("namespaces", "network namespaces")]
+)
+def test_joint_actions_are_carried_out_and_compared(
+    world: World, options: WorldOptions, kind: LinkKind, words: str
+) -> None:
+    if kind == "namespaces" and why_not():
+        pytest.skip(f"network namespaces: {why_not()}")
+    found = verify(options, actions=12, seed=3, tell=lambda line: None, kind=kind)
     assert found.agreement.measured_ms.shape == (12, len(PHASES))
     assert (found.agreement.measured > 0.0).all()
     sent = found.agreement.measured_ms[:, PHASES.index("send")] > 0.0
     np.testing.assert_array_equal(sent, found.agreement.predicted_ms[:, PHASES.index("send")] > 0.0)
     told = json.loads(found.result.read_text())
     assert told["requests"] == 12
-    assert "token bucket" in told["link"]
+    assert words in told["link"]
     assert found.picture.stat().st_size > 10_000
 
 
