@@ -71,9 +71,11 @@ def write_bundle(out: Path | str, tables: CostTables, exported: Exported) -> b.B
                 (fresh / name).write_bytes(data)
             _check(fresh)
             fresh.chmod(0o755)
+            before = fresh.with_name(f"{fresh.name}-before")
             if folder.exists():
-                shutil.rmtree(folder)
+                os.replace(folder, before)
             os.replace(fresh, folder)
+            shutil.rmtree(before, ignore_errors=True)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     except OSError as error:
@@ -121,7 +123,15 @@ def _check(folder: Path) -> None:
 
 
 def _refuse_foreign(folder: Path) -> None:
+    """Only an empty folder or a whole bundle, with nothing beside its files, is replaced."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise ConfigError(f"{folder}: is not a folder")
-    if folder.exists() and any(folder.iterdir()) and not (folder / b.MANIFEST).is_file():
-        raise ConfigError(f"{folder}: is not empty and holds no bundle: name another folder")
+    names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+    if not names:
+        return
+    try:
+        own = {b.MANIFEST, *b.read_bundle(folder).files}
+    except BundleError:
+        own = set()
+    if foreign := sorted(names - own):
+        raise ConfigError(f"{folder}: holds {foreign[0]}, which is of no bundle: name another folder")

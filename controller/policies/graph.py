@@ -12,7 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from dvfo_controller.bundle import PARTS, Bundle
-from dvfo_controller.policies.sessions import open_session
+from dvfo_controller.policies.sessions import one_line, open_session
 from dvfo_env.errors import ActionError, BundleError
 
 MODEL = "policy.onnx"
@@ -39,6 +39,7 @@ class GraphPolicy:
         self._binding = session.io_binding()
         self._binding.bind_ortvalue_input(INPUT, onnxruntime.OrtValue.ortvalue_from_numpy(self._stacked))
         self._binding.bind_ortvalue_output(OUTPUT, onnxruntime.OrtValue.ortvalue_from_numpy(self._action))
+        self._run()  # the first run is slow: not while a request waits
 
     def decide(self, observation: NDArray[np.float32]) -> NDArray[np.int64]:
         """Joint-action indices int64 [6] for an observation float32 [features].
@@ -56,10 +57,16 @@ class GraphPolicy:
         else:
             row[size:] = row[:-size].copy()  # newest first
             row[:size] = observation
-        self._session.run_with_iobinding(self._binding)
+        self._run()
         if (self._unsigned > self._top).any():
             raise ActionError(f"policy: decided on {self._action.tolist()}: highest are {self._top.tolist()}")
         return self._action.copy()
+
+    def _run(self) -> None:
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # onnxruntime's own exceptions share no base
+            raise ActionError(f"policy: {one_line(error)}") from None
 
     def reset(self) -> None:
         """Forget the observations of earlier requests."""
@@ -81,4 +88,7 @@ def open(bundle: Bundle) -> GraphPolicy:
     found = [(t.name, t.type, t.shape) for t in (*session.get_inputs(), *session.get_outputs())]
     if found != expected:
         raise BundleError(f"{bundle.path / MODEL}: has {found}, a policy has {expected}")
-    return GraphPolicy(session, features, history, bundle.manifest.action.sizes)
+    try:
+        return GraphPolicy(session, features, history, bundle.manifest.action.sizes)
+    except ActionError as error:
+        raise BundleError(f"{bundle.path / MODEL}: does not run: {error}") from None

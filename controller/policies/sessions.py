@@ -30,7 +30,7 @@ def open_session(bundle: Bundle, name: str) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no base
-        raise BundleError(f"{where}: onnxruntime does not load it: {_line(error)}") from None
+        raise BundleError(f"{where}: onnxruntime does not load it: {one_line(error)}") from None
 
 
 def read_tables(bundle: Bundle, name: str = "tables.onnx") -> dict[str, NDArray[Any]]:
@@ -46,9 +46,10 @@ def read_tables(bundle: Bundle, name: str = "tables.onnx") -> dict[str, NDArray[
     try:
         arrays = session.run(names, {})
     except Exception as error:
-        raise BundleError(f"{bundle.path / name}: does not run: {_line(error)}") from None
+        raise BundleError(f"{bundle.path / name}: does not run: {one_line(error)}") from None
     return {key: np.asarray(value, order="C") for key, value in zip(names, arrays, strict=True)}
 
 
-def _line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What an exception says, on one line of at most 200 characters."""
     return " ".join(str(error).split())[:200]

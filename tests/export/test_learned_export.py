@@ -114,10 +114,12 @@ def test_from_a_run_to_a_checked_bundle_on_the_command_line(
     np.testing.assert_array_equal([device.decide(row) for row in noise], policy.act(noise))
     assert dvfo(["export", str(run), "--out", str(out)]) == 0, "a bundle is replaced"
     assert told["digest"] in capsys.readouterr().out, "and made the same again"
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.tex").write_text("do not touch")
-    assert dvfo(["export", str(run), "--out", str(tmp_path / "mine")]) == 2
-    assert "holds no bundle" in capsys.readouterr().err
+    (out / "thesis.tex").write_text("do not touch")
+    for other in (out, run, run / "checkpoints" / "000000001000"):
+        assert dvfo(["export", str(run), "--out", str(other)]) == 2
+        assert "which is of no bundle: name another folder" in capsys.readouterr().err
+    (out / "thesis.tex").unlink()
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "bundle"}, "nothing is left beside it"
     assert controller(["selfcheck", str(out), "--digest", "0" * 64]) == 2
     assert "expected 000" in capsys.readouterr().err
 
