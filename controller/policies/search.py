@@ -31,7 +31,7 @@ from dvfo_controller.policies.expectation import Expectation, Here, Prepared
 from dvfo_controller.policies.space import Space
 
 _SLACK = 1e-9
-_FIRST_CHUNK, _LARGEST_CHUNK = 8, 256
+_FIRST_CHUNK, _LARGEST_CHUNK = 8, 2048
 
 
 class Search:

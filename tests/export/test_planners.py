@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -23,15 +25,20 @@ from dvfo_agents.planning.rollout import Habits, futures_of, roll
 from dvfo_agents.planning.seen import LAYOUT, cost_model
 from dvfo_agents.planning.tiny_dqn import DqnPolicy, TinyDqn
 from dvfo_agents.policy import Policy
+from dvfo_controller.bundle import Bundle
+from dvfo_controller.policies import open_policy
 from dvfo_controller.policies.mpc import lanes_of
 from dvfo_controller.policies.rollout import Rollout
 from dvfo_controller.policies.serving import Board
+from dvfo_controller.policies.sessions import read_tables
 from dvfo_controller.policies.situation import situations
-from dvfo_env.errors import ConfigError
+from dvfo_env.errors import ActionError, BundleError, ConfigError
 from dvfo_env.scenario import load_scenario
 from dvfo_env.simulator import TRAINING_BANK_SEED, Simulator
 from dvfo_env.tables import CPU, GPU, MEM, CostTables, compile_scenario
-from dvfo_export.planners import export_baseline, rollout_numbers
+from dvfo_export.bundles import write_bundle
+from dvfo_export.graph import tables_model
+from dvfo_export.planners import export_baseline, export_policy, rollout_numbers
 from tests.export.parity import compare
 
 NANO, PI, ANY_ETA, POISSON = (
@@ -158,3 +165,67 @@ def test_rollouts_cost_what_the_step_itself_says(world: str) -> None:
 def test_the_clairvoyant_stays_here() -> None:
     with pytest.raises(ConfigError, match="clairvoyant: cannot be exported: it sees the true state"):
         export_baseline("clairvoyant", known("pi")[0])
+
+
+@pytest.fixture(scope="module")
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    tables, knowledge = known("pi")
+    exported = export_policy(planner("analogues")(tables, knowledge), tables)
+    return write_bundle(tmp_path_factory.mktemp("planner") / "bundle", tables, exported)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("head", None, "tables.onnx: has no table 'head'"),
+        ("head", lambda a: a[..., :1], "tables.onnx: head: is float32 .*, expected float32"),
+        ("head", lambda a: a.astype(np.float64), "tables.onnx: head: is float64"),
+        ("send", lambda a: a[..., :3], "tables.onnx: send: has 3 columns, expected 4 or more"),
+        ("cpu_ghz", lambda a: 0.0 * a, "tables.onnx: cpu_ghz: is not above zero"),
+        ("moment_rows", lambda a: a + np.int32(40_000), "tables.onnx: moment_rows: holds numbers beyond"),
+        ("moment_bins", lambda a: a - np.int32(24), "tables.onnx: moment_bins: holds numbers beyond 0..23"),
+        ("late_share", lambda a: a * np.nan, "tables.onnx: late_share: is not finite"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(
+    bundled: Bundle, name: str, change: Callable[[Any], Any] | None, message: str
+) -> None:
+    arrays = read_tables(bundled)
+    if change is None:
+        del arrays[name]
+    else:
+        arrays[name] = np.ascontiguousarray(change(arrays[name]))
+    with pytest.raises(BundleError, match=message) as error:
+        open_policy(dataclasses.replace(bundled, files={"tables.onnx": tables_model(arrays)}))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("queue_share",), None, "settings: queue_share: expected float"),
+        (("present", "moments", "nearest"), 0, "nearest: is 0, expected 1..4096"),
+        (("numbers", "n_trips"), 9, "n_trips: is 9"),
+        (("numbers", "period_ms"), 0.0, "period_ms: is 0.0, expected more than 0"),
+        (("numbers", "gpu_rank"), 7, "delay_of_rank_ms: the three clocks need one rank"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(
+    bundled: Bundle, path: tuple[str, ...], value: Any, message: str
+) -> None:
+    settings = copy.deepcopy(bundled.manifest.policy.settings)
+    inner = settings
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    policy = dataclasses.replace(bundled.manifest.policy, settings=settings)
+    changed = dataclasses.replace(bundled, manifest=dataclasses.replace(bundled.manifest, policy=policy))
+    with pytest.raises(BundleError, match=message):
+        open_policy(changed)
+
+
+def test_an_observation_that_is_none_is_refused(bundled: Bundle) -> None:
+    policy = open_policy(bundled)
+    for wrong in (np.zeros(24, np.float32), np.full(25, np.nan, np.float32)):
+        with pytest.raises(ActionError, match="expected 25 finite numbers"):
+            policy.decide(wrong)
