@@ -5,9 +5,9 @@ seen? So this baseline is made as strong as we can make it, and it is the number
 to beat. There is no paper behind it; Neurosurgeon (Kang et al., ASPLOS 2017) is the same idea over the cut
 alone.
 
-It sees the observation and remembers when it last heard from the server, nothing else. Its belief about the
-present is a handful of possible worlds with weights, it takes the action with the least expected cost over
-them (`search`, exact, on the step's own physics, clock delays and caps included), and:
+It sees the observation and remembers its last action and when an answer was late, nothing else. Its belief
+about the present is a handful of possible worlds with weights, it takes the action with the least expected
+cost over them (`search`, exact, on the step's own physics, clock delays and caps included), and:
 
 * Rates come from `nearest` moments of the training bank at which a simulated device saw much the same (last
   rate, the one before, moving average, silence, time-outs; `side` weighs the second and third), each with the
