@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from dvfo_controller.split.shaping import Trace
 from dvfo_controller.split.trace_file import write_trace
 from dvfo_env.errors import DvfoError, SplitError
 from dvfo_env.whole_file import write_whole
+from dvfo_export.bundles import write_bundle
+from dvfo_export.sources import export_source
 from dvfo_verification.serving import Server
 from dvfo_verification.trial import uplink_trace
 from dvfo_verification.world import SCENARIO, World, WorldOptions, measure_world
@@ -39,9 +42,9 @@ class DemoOptions:
     folder: Path
     workload: str = "inception-v4"
     uplink: str = "5g-mmwave-walking"
-    profile_s: float = 40.0
-    train_s: float = 30.0
-    run_s: float = 30.0
+    profile_s: float = 20.0
+    train_s: float = 25.0
+    run_s: float = 20.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,9 @@ def demonstrate(options: DemoOptions, tell: Callable[[str], None]) -> Demo:
             server_threads=max(2, len(world_cpus())),
             profile_s=options.profile_s,
             uplink=options.uplink,
-            most_cuts=8,
+            most_cuts=6,
+            patience=1.2,
+            points_weight=0.002,
         ),
         tell,
     )
@@ -97,20 +102,25 @@ def world_cpus() -> tuple[int, ...]:
 
 
 def _bundles(options: DemoOptions, tell: Callable[[str], None]) -> dict[str, Path]:
-    """Train, and export everything that is going to run."""
+    """Train, and export everything that is going to run; what is fixed meanwhile."""
     folder, scenario = options.folder, str(options.folder / SCENARIO)
     run = folder / "run"
+    bundles = {name: folder / f"bundle-{name}" for name in (LEARNED, *FIXED)}
     minutes = f"{options.train_s / 60.0:.3f}"
-    if not (run / "result.json").is_file():
-        tell(f"learning on what was measured, {options.train_s:.0f} s")
-        resume = ["--resume"] if run.exists() else ["--scenario", scenario, "--agent", LEARNED]
-        _dvfo("train", *resume, "--minutes", minutes, "--out", str(run))
-    bundles = {}
-    for name in (LEARNED, *FIXED):
-        bundles[name] = folder / f"bundle-{name}"
-        tell(f"exporting {name}")
-        source = [str(run)] if name == LEARNED else [name, "--scenario", scenario]
-        _dvfo("export", *source, "--out", str(bundles[name]))
+    with ThreadPoolExecutor(1) as beside:
+        training = None
+        if not (run / "result.json").is_file():
+            tell(f"learning on what was measured, {options.train_s:.0f} s")
+            resume = ["--resume"] if run.exists() else ["--scenario", scenario, "--agent", LEARNED]
+            training = beside.submit(_dvfo, "train", *resume, "--minutes", minutes, "--out", str(run))
+        for name in FIXED:
+            exported, tables = export_source(name, scenario)
+            write_bundle(bundles[name], tables, exported)
+        if training is not None:
+            training.result()
+    tell(f"exporting {LEARNED}")
+    exported, tables = export_source(str(run), scenario)
+    write_bundle(bundles[LEARNED], tables, exported)
     return bundles
 
 

@@ -15,7 +15,7 @@ from dvfo_controller.split.client import SplitClient
 from dvfo_controller.split.codecs import Codecs, is_image_codec
 from dvfo_controller.split.engine import Engine, Mapping
 from dvfo_env.accuracy import AccuracyTable, assumed_table
-from dvfo_env.accuracy.levels import Levels, compression_levels
+from dvfo_env.accuracy.levels import compression_levels
 from dvfo_env.accuracy.table import Machine, Row, columns_of
 from dvfo_env.codecs.reference import reference_encode_ms
 from dvfo_env.errors import SplitError
@@ -26,6 +26,8 @@ Tell = Callable[[str], None]
 
 #: Requests a cut is timed by on the server, after one that warms up; the median counts.
 TAIL_REPEATS = 7
+#: Bits of the quantised settings that are offered.
+QUANTISED = (8, 4)
 #: Before each request that is timed: on a device something else happens between two requests.
 PAUSE_S = 0.02
 
@@ -64,9 +66,7 @@ def in_service(
     choice of `levels` settings a cut. Bottlenecks are left out: they need weights trained for the network.
     """
     assumed = assumed_table(card)
-    rows = [row for row in assumed.all_rows() if not row.codec.startswith("bottleneck")]
-    choice = compression_levels(assumed.model_copy(update={"rows": columns_of(rows)}), card, levels)
-    settings = [row for k in range(len(choice.cuts)) for row in _settings(choice, k)]
+    settings = settings_worth_timing(card, levels)
     codecs = Codecs(engine)
     tell("timing heads and encoders")
     for mapping in places.values():
@@ -91,9 +91,21 @@ def in_service(
     )
 
 
-def _settings(choice: Levels, cut: int) -> list[Row]:
-    """The distinct settings of a cut."""
-    return list({(row.codec, row.ranking): row for row in choice.rows[cut]}.values())
+def settings_worth_timing(card: WorkloadCard, levels: int) -> list[Row]:
+    """At most `levels` settings of each cut, by what is known of other networks.
+
+    Bottlenecks need weights trained for the network. Of quantised settings those of `QUANTISED` bits are
+    taken, because finding the ranges of a bit width takes seconds a cut.
+    """
+    assumed = assumed_table(card)
+    rows = [
+        row
+        for row in assumed.all_rows()
+        if not row.codec.startswith("bottleneck")
+        and (row.bits >= 16 or is_image_codec(row.codec) or row.bits in QUANTISED)
+    ]
+    choice = compression_levels(assumed.model_copy(update={"rows": columns_of(rows)}), card, levels)
+    return list({(row.cut, row.codec, row.ranking): row for rows in choice.rows for row in rows}.values())
 
 
 def _timed(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ from dvfo_env.workloads import WorkloadCard, load_workload
 from dvfo_env.workloads.cuts import MAX_CUTS
 from dvfo_env.workloads.own import card_of_onnx
 from dvfo_export.split_plan import TO_ONE, make_split_plan
-from dvfo_verification.parts import InService, ServerTimes, in_service, server_times
+from dvfo_verification.parts import QUANTISED, InService, ServerTimes, in_service, server_times
 from dvfo_verification.serving import Server
 
 Tell = Callable[[str], None]
@@ -43,13 +45,11 @@ Image = NDArray[np.uint8]
 MODEL, CARD, PLAN = "model.onnx", "workload.yaml", "model.split"
 DEVICE, ACCURACY, SERVER, SCENARIO = "device.yaml", "accuracy.json", "server.yaml", "scenario.yaml"
 #: Images that calibrate the codecs, and others on which they are timed.
-CALIBRATION_IMAGES, TIMED_IMAGES = 8, 4
+CALIBRATION_IMAGES, TIMED_IMAGES = 4, 4
 #: Compression levels that each cut offers.
 LEVELS = 6
 #: A request every so many times, and late after so many times, what the network takes here.
 PERIOD, DEADLINE = 1.5, 1.2
-#: How much longer than the network takes here an answer may take to come back, ms.
-PATIENCE_MS = 500.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ class WorldOptions:
     workload: a shipped network, or a name for `model`. mappings: of `dvfo profile --plan`, all if empty.
     server_threads: threads of the server. profile_s: seconds spent on the device profile. uplink: what the
     scenario's episodes are drawn from. one_core: the device has a single core and the server all of them.
-    most_cuts: in the network's card, both ends included.
+    most_cuts: in the network's card, both ends included. patience: an answer may take so many times
+    what the network takes here. points_weight: cost of a point of accuracy lost; 1 is that of the network
+    run here.
     """
 
     folder: Path
@@ -71,6 +73,8 @@ class WorldOptions:
     uplink: str = "5g-mmwave-walking"
     one_core: bool = False
     most_cuts: int = MAX_CUTS
+    patience: float = 4.0
+    points_weight: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ def measure_world(options: WorldOptions, tell: Tell) -> World:
     plan = _plan(folder, card, images[:CALIBRATION_IMAGES], tell)
     timed = images[CALIBRATION_IMAGES:]
     if not (folder / SERVER).is_file():
-        with Server(folder / MODEL, folder / PLAN, options.server_threads) as server:
+        with _cores_given_back(), Server(folder / MODEL, folder / PLAN, options.server_threads) as server:
             engine = Engine((folder / MODEL).read_bytes(), plan)
             served = in_service(card, engine, places, timed, LEVELS, tell)
             write_accuracy_table(served.table, folder / ACCURACY)
@@ -137,6 +141,16 @@ def measure_world(options: WorldOptions, tell: Tell) -> World:
     tables = compile_scenario(load_scenario(folder / SCENARIO))
     loopback_ms = float((folder / "loopback_ms.txt").read_text())
     return World(folder, tables, plan, card.input_shape, places, loopback_ms)
+
+
+@contextmanager
+def _cores_given_back() -> Iterator[None]:
+    """Heads run on a mapping's cores; afterwards this thread, and what it starts, may run on all again."""
+    before = os.sched_getaffinity(0)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _network(options: WorldOptions, tell: Tell) -> WorkloadCard:
@@ -239,7 +253,7 @@ def _plan(folder: Path, card: WorkloadCard, images: list[Image], tell: Tell) -> 
     if (folder / PLAN).is_dir():
         return read_plan(folder / PLAN)
     tell("calibrating codecs")
-    return make_split_plan(folder / MODEL, card, images, folder / PLAN, scaling=TO_ONE)
+    return make_split_plan(folder / MODEL, card, images, folder / PLAN, TO_ONE, QUANTISED)
 
 
 def _server_profile(card: WorkloadCard, options: WorldOptions, times: ServerTimes) -> ServerProfile:
@@ -278,9 +292,8 @@ def _scenario(options: WorldOptions, device: DeviceProfile, card: WorkloadCard) 
             "period_ms": float(f"{PERIOD * whole_ms:.3g}"),
             "deadline_ms": float(f"{DEADLINE * whole_ms:.3g}"),
         },
-        "objective": {"eta": 0.0, "accuracy_weight_per_point": 0.02},
-        "offload_timeout_ms": float(f"{whole_ms + PATIENCE_MS:.3g}"),
-        "link_monitor_ms": 500.0,
+        "objective": {"eta": 0.0, "accuracy_weight_per_point": options.points_weight},
+        "offload_timeout_ms": float(f"{options.patience * whole_ms:.3g}"),
         "thermal": {"enabled": False},
     }
 

@@ -21,10 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `dvfo demo`."""
     parser.add_argument("workload", nargs="?", default="inception-v4", help="default: inception-v4")
     parser.add_argument("--uplink", default="5g-mmwave-walking", help="default: 5g-mmwave-walking")
-    parser.add_argument("--profile-seconds", type=float, default=40.0, metavar="S", help="default: 40")
-    parser.add_argument("--train-seconds", type=float, default=30.0, metavar="S", help="default: 30")
+    parser.add_argument("--profile-seconds", type=float, default=20.0, metavar="S", help="default: 20")
+    parser.add_argument("--train-seconds", type=float, default=25.0, metavar="S", help="default: 25")
     parser.add_argument(
-        "--run-seconds", type=float, default=30.0, metavar="S", help="each policy; default: 30"
+        "--run-seconds", type=float, default=20.0, metavar="S", help="each policy; default: 20"
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: reports/demo-WORKLOAD")
     parser.add_argument("--json", action="store_true", help="print JSON")
