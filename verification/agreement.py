@@ -137,6 +137,8 @@ def draw(agreement: Agreement, path: Path, title: str) -> None:
     scatter.fill_between(ends, ends * 0.9, ends * 1.1, color="#444444", alpha=0.12, linewidth=0, label="10 %")
     scatter.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
     scatter.set(xlabel="measured latency, ms", ylabel="predicted latency, ms")
+    plain_ticks(scatter.xaxis)
+    plain_ticks(scatter.yaxis)
     scatter.legend(frameon=False, fontsize=8, loc="upper left")
     error = np.sort(np.abs(agreement.error_percent))
     spread.plot(error, np.arange(1, len(error) + 1) / len(error), color="#2166ac")
@@ -144,8 +146,18 @@ def draw(agreement: Agreement, path: Path, title: str) -> None:
         spread.plot([promised], [share], "s", color="#b2182b", markersize=5)
         spread.annotate(
             f"promised: {100 * share:.0f} % within {promised:.0f} %", (promised, share),
-            textcoords="offset points", xytext=(6, -12), fontsize=8, color="#b2182b",
+            textcoords="offset points", xytext=(6 if share < 0.9 else -6, -13), fontsize=8, color="#b2182b",
+            ha="left" if share < 0.9 else "right",
         )  # fmt: skip
     spread.set(xlabel="absolute error, %", ylabel="share of requests", ylim=(0.0, 1.01), xlim=(0.0, None))
     figure.suptitle(title, fontsize=10)
     figure.savefig(path, dpi=130)
+
+
+def plain_ticks(axis: Any) -> None:
+    """Label a logarithmic axis with 1, 2, 5, 10, ... in full."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())

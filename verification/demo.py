@@ -23,6 +23,7 @@ from dvfo_env.errors import DvfoError, SplitError
 from dvfo_env.whole_file import write_whole
 from dvfo_export.bundles import write_bundle
 from dvfo_export.sources import export_source
+from dvfo_verification.agreement import plain_ticks
 from dvfo_verification.serving import Server
 from dvfo_verification.trial import uplink_trace
 from dvfo_verification.world import SCENARIO, World, WorldOptions, measure_world
@@ -177,7 +178,9 @@ def _draw(logs: dict[str, list[dict[str, Any]]], trace: Trace, period_s: float, 
         times = np.array([line["request"] for line in answered]) * period_s
         over_time.plot(times, latency, ".-", markersize=3, linewidth=0.8, color=colours[name], label=name)
         spread.plot(np.sort(latency), np.linspace(0.0, 1.0, len(latency)), color=colours[name], label=name)
-    over_time.set(xlabel="time, s", ylabel="measured latency, ms", ylim=(0.0, None))
-    spread.set(xlabel="measured latency, ms", ylabel="share of requests", ylim=(0.0, 1.01))
+    over_time.set(xlabel="time, s", ylabel="measured latency, ms", yscale="log")
+    plain_ticks(over_time.yaxis)
+    spread.set(xlabel="measured latency, ms", ylabel="share of requests", ylim=(0.0, 1.01), xscale="log")
+    plain_ticks(spread.xaxis)
     spread.legend(frameon=False, fontsize=8, loc="lower right")
     figure.savefig(path, dpi=130)
