@@ -27,7 +27,7 @@ from dvfo_controller.service.notify import Notifier
 from dvfo_controller.service.status import LiveStatus
 from dvfo_controller.split.client import SplitClient
 from dvfo_controller.split.cutting import Array
-from dvfo_controller.split.engine import Engine
+from dvfo_controller.split.engine import Engine, Mapping
 from dvfo_controller.split.plan import read_plan
 from dvfo_controller.split.security import read_token
 from dvfo_controller.split.shaping import PlainLink, Shaper, TokenBucket
@@ -148,8 +148,9 @@ def run_session(
     with ExitStack() as stack:
         stack.callback(engine.close)
         stack.enter_context(governor)
-        client = stack.enter_context(_client(options, bundle, engine, link))
         choices = Choices(bundle.manifest.action, governor.board, engine, tell)
+        fallback = choices.mapping(choices.out_of_the_box)
+        client = stack.enter_context(_client(options, bundle, engine, link, fallback))
         loop = RequestLoop(bundle.manifest, open_policy(bundle), choices, governor, guard, client)
         if options.server is not None:
             try:
@@ -305,7 +306,9 @@ def _serve(
         number += 1
 
 
-def _client(options: RunOptions, bundle: Bundle, engine: Engine, link: Shaper) -> SplitClient:
+def _client(
+    options: RunOptions, bundle: Bundle, engine: Engine, link: Shaper, fallback: Mapping
+) -> SplitClient:
     return SplitClient(
         engine,
         options.server,
@@ -313,6 +316,7 @@ def _client(options: RunOptions, bundle: Bundle, engine: Engine, link: Shaper) -
         timeout_ms=bundle.manifest.requests.offload_timeout_ms,
         token=read_token(options.token_file) if options.token_file else b"",
         tls_ca=options.tls_ca,
+        fallback=fallback,
     )
 
 

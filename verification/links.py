@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from dvfo_controller.split.client import SplitClient
-from dvfo_controller.split.engine import Engine
+from dvfo_controller.split.engine import Engine, Mapping
 from dvfo_controller.split.netns import NamespaceLink, why_not
 from dvfo_controller.split.shaping import TokenBucket, Trace
 from dvfo_env.errors import SplitError
@@ -22,7 +22,14 @@ Link = TokenBucket | NamespaceLink
 
 @contextmanager
 def connected(
-    kind: LinkKind, trace: Trace, engine: Engine, plan: Path, threads: int, timeout_ms: float, scratch: Path
+    kind: LinkKind,
+    trace: Trace,
+    engine: Engine,
+    plan: Path,
+    threads: int,
+    timeout_ms: float,
+    fallback: Mapping,
+    scratch: Path,
 ) -> Iterator[tuple[Link, SplitClient]]:
     """A link and a client whose server is at its other end.
 
@@ -40,7 +47,9 @@ def connected(
         if reason:
             bucket = TokenBucket.replaying(trace)
             server = stack.enter_context(Server(model, plan, threads))
-            client = SplitClient(engine, server.address, shaper=bucket, timeout_ms=timeout_ms)
+            client = SplitClient(
+                engine, server.address, shaper=bucket, timeout_ms=timeout_ms, fallback=fallback
+            )
             yield bucket, stack.enter_context(client)
             return
         step_ms = float(trace.times_s[1] - trace.times_s[0]) * 1e3 if len(trace.times_s) > 1 else 1000.0
@@ -64,6 +73,7 @@ def connected(
             server.address,
             shaper=link,
             timeout_ms=timeout_ms,
+            fallback=fallback,
             token=token.read_bytes().strip(),
             tls_ca=str(cert),
         )

@@ -52,10 +52,11 @@ def verify(
     images = example_images(REQUEST_IMAGES, height, width, REQUEST_SEED)
     timeout_ms = float(world.tables.params[0]["offload_timeout_ms"])
     engine = world.engine()
+    first = next(iter(world.places.values()))  # what a time-out leaves runs on the first mapping
     with (
         tempfile.TemporaryDirectory(prefix="dvfo-verify-") as scratch,
         connected(
-            kind, trace, engine, world.plan_folder, options.server_threads, timeout_ms, Path(scratch)
+            kind, trace, engine, world.plan_folder, options.server_threads, timeout_ms, first, Path(scratch)
         ) as (link, client),
     ):
         trial = carry_out(
