@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,11 @@ from dvfo_verification.serving import Server
 
 LinkKind = Literal["auto", "bucket", "namespaces"]
 Link = TokenBucket | NamespaceLink
+
+
+def no_namespaces() -> str:
+    """Why network namespaces cannot be used here; empty where they can."""
+    return "needs openssl" if shutil.which("openssl") is None else why_not()
 
 
 @contextmanager
@@ -40,7 +46,7 @@ def connected(
         SplitError: namespaces were asked for and are not permitted, or the server does not start.
     """
     model = plan.parent / "model.onnx"
-    reason = why_not() if kind != "bucket" else "not asked for"
+    reason = no_namespaces() if kind != "bucket" else "not asked for"
     if kind == "namespaces" and reason:
         raise SplitError(f"network namespaces: {reason}")
     with ExitStack() as stack:

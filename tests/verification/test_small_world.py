@@ -14,12 +14,11 @@ from dvfo_controller.board import Board
 from dvfo_controller.safety.governor import Governor
 from dvfo_controller.safety.guard import Guard
 from dvfo_controller.session import RunOptions, Summary, run_session
-from dvfo_controller.split.netns import why_not
 from dvfo_controller.split.trace_file import write_trace
 from dvfo_env.state import PHASES
 from dvfo_export.bundles import write_bundle
 from dvfo_export.sources import export_source
-from dvfo_verification.links import LinkKind
+from dvfo_verification.links import LinkKind, no_namespaces
 from dvfo_verification.serving import Server
 from dvfo_verification.trial import uplink_trace
 from dvfo_verification.verify import verify
@@ -48,8 +47,8 @@ def test_a_measured_world_is_a_scenario_and_is_not_measured_twice(
 def test_joint_actions_are_carried_out_and_compared(
     world: World, options: WorldOptions, kind: LinkKind, words: str
 ) -> None:
-    if kind == "namespaces" and why_not():
-        pytest.skip(f"network namespaces: {why_not()}")
+    if kind == "namespaces" and no_namespaces():
+        pytest.skip(f"network namespaces: {no_namespaces()}")
     found = verify(options, actions=12, seed=3, tell=lambda line: None, kind=kind)
     assert found.agreement.measured_ms.shape == (12, len(PHASES))
     assert (found.agreement.measured > 0.0).all()
