@@ -35,8 +35,16 @@ class Choices:
         tell: where a line about every masked choice goes.
     """
 
-    def __init__(self, action: Action, board: Board, engine: Engine, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        action: Action,
+        board: Board,
+        engine: Engine,
+        tell: Callable[[str], None],
+    ) -> None:
         self._action = action
+        #: Encoders of everything that can be chosen, made while looking what works.
+        self.codecs = Codecs(engine)
         self._engine = engine
         self._cuts = [self._cut(index, tell) for index in range(len(action.cuts))]
         self._mappings = [_mapping(choice, board.usable) for choice in action.mappings]
@@ -126,11 +134,10 @@ class Choices:
         cut, levels = self._cuts[index], self._action.compression[index]
         if cut is None or not cut.tensors:
             return dict.fromkeys(range(len(levels)), 0)
-        codecs = Codecs(self._engine)
         works = []
         for number, level in enumerate(levels):
             try:
-                codecs.check(cut, level.codec)
+                self.codecs.check(cut, level.codec)
                 works.append(number)
             except SplitError as error:
                 tell(f"masked compression of cut {cut.name}: {level.codec}: {error}")

@@ -27,7 +27,7 @@ from dvfo_controller.service.notify import Notifier
 from dvfo_controller.service.status import LiveStatus
 from dvfo_controller.split.client import SplitClient
 from dvfo_controller.split.cutting import Array
-from dvfo_controller.split.engine import Engine, Mapping
+from dvfo_controller.split.engine import Engine
 from dvfo_controller.split.plan import read_plan
 from dvfo_controller.split.security import read_token
 from dvfo_controller.split.shaping import PlainLink, Shaper, TokenBucket
@@ -149,8 +149,7 @@ def run_session(
         stack.callback(engine.close)
         stack.enter_context(governor)
         choices = Choices(bundle.manifest.action, governor.board, engine, tell)
-        fallback = choices.mapping(choices.out_of_the_box)
-        client = stack.enter_context(_client(options, bundle, engine, link, fallback))
+        client = stack.enter_context(_client(options, bundle, engine, link, choices))
         loop = RequestLoop(bundle.manifest, open_policy(bundle), choices, governor, guard, client)
         if options.server is not None:
             try:
@@ -307,16 +306,17 @@ def _serve(
 
 
 def _client(
-    options: RunOptions, bundle: Bundle, engine: Engine, link: Shaper, fallback: Mapping
+    options: RunOptions, bundle: Bundle, engine: Engine, link: Shaper, choices: Choices
 ) -> SplitClient:
     return SplitClient(
         engine,
         options.server,
-        shaper=link,
+        choices.codecs,
+        link,
         timeout_ms=bundle.manifest.requests.offload_timeout_ms,
         token=read_token(options.token_file) if options.token_file else b"",
         tls_ca=options.tls_ca,
-        fallback=fallback,
+        fallback=choices.mapping(choices.out_of_the_box),
     )
 
 

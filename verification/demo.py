@@ -20,6 +20,8 @@ import numpy as np
 from dvfo_controller.split.shaping import Trace
 from dvfo_controller.split.trace_file import write_trace
 from dvfo_env.errors import DvfoError, SplitError
+from dvfo_env.hardware.sysfs import SysFs
+from dvfo_env.hardware.topology import discover
 from dvfo_env.whole_file import write_whole
 from dvfo_export.bundles import write_bundle
 from dvfo_export.sources import export_source
@@ -63,12 +65,13 @@ def demonstrate(options: DemoOptions, tell: Callable[[str], None]) -> Demo:
     Raises:
         DvfoError: a step failed; its last line says why.
     """
+    threads = max(2, len(discover(SysFs()).cpus))
     world = measure_world(
         WorldOptions(
             folder=options.folder,
             workload=options.workload,
             one_core=True,
-            server_threads=max(2, len(world_cpus())),
+            server_threads=threads,
             profile_s=options.profile_s,
             uplink=options.uplink,
             most_cuts=6,
@@ -83,7 +86,7 @@ def demonstrate(options: DemoOptions, tell: Callable[[str], None]) -> Demo:
     period_ms = float(world.tables.params[0]["period_ms"])
     requests = max(10, int(1000.0 * options.run_s / period_ms))
     summaries = {}
-    with Server(world.model, world.plan_folder, max(2, len(world_cpus()))) as server:
+    with Server(world.model, world.plan_folder, threads) as server:
         for name, bundle in bundles.items():
             tell(f"{requests} requests by {name}, {options.run_s:.0f} s")
             summaries[name] = _run(world, bundle, server.address, requests, options.folder / f"{name}.jsonl")
@@ -92,14 +95,6 @@ def demonstrate(options: DemoOptions, tell: Callable[[str], None]) -> Demo:
     logs = {name: _log(options.folder / f"{name}.jsonl") for name in bundles}
     _draw(logs, trace, period_ms * 1e-3, picture)
     return Demo(summaries, result, picture)
-
-
-def world_cpus() -> tuple[int, ...]:
-    """CPUs that this process may use."""
-    from dvfo_env.hardware.sysfs import SysFs
-    from dvfo_env.hardware.topology import discover
-
-    return discover(SysFs()).cpus
 
 
 def _bundles(options: DemoOptions, tell: Callable[[str], None]) -> dict[str, Path]:

@@ -31,6 +31,7 @@ def connected(
     kind: LinkKind,
     trace: Trace,
     engine: Engine,
+    model: Path,
     plan: Path,
     threads: int,
     timeout_ms: float,
@@ -45,7 +46,6 @@ def connected(
     Raises:
         SplitError: namespaces were asked for and are not permitted, or the server does not start.
     """
-    model = plan.parent / "model.onnx"
     reason = no_namespaces() if kind != "bucket" else "not asked for"
     if kind == "namespaces" and reason:
         raise SplitError(f"network namespaces: {reason}")

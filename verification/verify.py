@@ -56,7 +56,15 @@ def verify(
     with (
         tempfile.TemporaryDirectory(prefix="dvfo-verify-") as scratch,
         connected(
-            kind, trace, engine, world.plan_folder, options.server_threads, timeout_ms, first, Path(scratch)
+            kind,
+            trace,
+            engine,
+            world.model,
+            world.plan_folder,
+            options.server_threads,
+            timeout_ms,
+            first,
+            Path(scratch),
         ) as (link, client),
     ):
         trial = carry_out(
