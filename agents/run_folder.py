@@ -33,7 +33,8 @@ from dvfo_env.schema import Record, load_yaml
 from dvfo_env.tables import CostTables
 
 RUN_FILE = "run.yaml"
-_PROVENANCE = "provenance.json"
+PROVENANCE_FILE = "provenance.json"
+RESULT_FILE = "result.json"
 
 
 class RunConfig(Record):
@@ -124,7 +125,7 @@ class RunFolder:
                 profile, uplink
                 or release): what was learnt so far would not mean the same.
         """
-        path = self.path / _PROVENANCE
+        path = self.path / PROVENANCE_FILE
         try:
             starts: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
         except (OSError, ValueError):
@@ -155,7 +156,7 @@ class RunFolder:
         Raises:
             CheckpointError: it cannot be written.
         """
-        self._write(self.path / "result.json", result)
+        self._write(self.path / RESULT_FILE, result)
 
     def _write(self, path: Path, data: Any) -> None:
         try:

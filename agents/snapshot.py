@@ -32,6 +32,7 @@ from dvfo_env.errors import CheckpointError
 from dvfo_env.state import STATE
 
 WEIGHTS = "weights.safetensors"
+_MOMENTS = "optimisers.safetensors"
 _WORLD, _OWN = "world.", "learner."  # what the environments and the learner name themselves
 
 
@@ -41,7 +42,7 @@ def capture(learner: Learner, seconds: float) -> dict[str, bytes]:
     np.save(world, training_env(learner).simulator.states, allow_pickle=False)
     return {
         WEIGHTS: safetensors.torch.save(_weights(learner)),
-        "optimisers.safetensors": safetensors.torch.save(_moments(learner)),
+        _MOMENTS: safetensors.torch.save(_moments(learner)),
         "world.npy": world.getvalue(),
         "arrays.safetensors": safetensors.numpy.save(_arrays(learner, memory)),
         "counters.json": json.dumps(_counters(learner, memory, seconds)).encode(),
@@ -55,10 +56,12 @@ def restore(learner: Learner, checkpoint: Checkpoint) -> float:
         CheckpointError: the checkpoint lacks a part or was taken from another scenario or configuration.
     """
     files = checkpoint.files
+    if _MOMENTS not in files:
+        raise CheckpointError(f"{checkpoint.path}: holds a policy alone, no training to go on with")
     try:
         counters = json.loads(files["counters.json"])
         learner.policy.load_state_dict(safetensors.torch.load(files[WEIGHTS]))
-        _restore_moments(learner, safetensors.torch.load(files["optimisers.safetensors"]))
+        _restore_moments(learner, safetensors.torch.load(files[_MOMENTS]))
         _restore_world(learner, np.load(io.BytesIO(files["world.npy"]), allow_pickle=False))
         arrays = safetensors.numpy.load(files["arrays.safetensors"])
         _restore_rest(learner, arrays, counters)

@@ -12,7 +12,6 @@ import datetime
 import hashlib
 import io
 import math
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from dvfo_agents.run_folder import versions
 from dvfo_env.errors import ConfigError, DvfoError, ResultsError
 from dvfo_env.whole_file import write_whole
 from dvfo_evaluation.leaderboard_check import Key, Recomputed, Results
+from dvfo_evaluation.results import path_from
 
 #: Training seeds below which a learned agent is not taken without --allow-few.
 LEAST_SEEDS = 5
@@ -205,8 +205,6 @@ def _check_entry(
 
 
 def _entry(found: Recomputed, agent: str, board: Path, results: Path, link: str) -> Entry:
-    folder, file = board.parent.resolve(), results.resolve()
-    where = os.path.relpath(file, folder) if file.is_relative_to(folder) else str(file)
     score, cost = found.score, found.cost
     return Entry(
         agent=agent,
@@ -221,7 +219,7 @@ def _entry(found: Recomputed, agent: str, board: Path, results: Path, link: str)
         versions=_LIST.join(f"{name} {release}" for name, release in versions().items()),
         checkpoints=_LIST.join(found.checkpoints),
         members=_LIST.join(found.key.members),
-        results=where,
+        results=path_from(board.parent, results),
         results_sha256=_sha256(results),
         date=datetime.date.today().isoformat(),
         link=link,

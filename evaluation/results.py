@@ -99,7 +99,7 @@ def _rows(folder: Path, arena: Arena) -> Iterator[ResultRow]:
         run = arena.episodes[label]
         source = contestant.source
         if contestant.kind == "learned":
-            source = str(Path(source).resolve())
+            source = path_from(folder, Path(source))
         first = 0
         for stretch in arena.stretches[label]:
             world_file = _write_scenario(folder, stretch.world)
@@ -132,6 +132,12 @@ def _rows(folder: Path, arena: Arena) -> Iterator[ResultRow]:
                     bound=float(arena.bound[e]),
                 )
             first += stretch.episodes
+
+
+def path_from(folder: Path, path: Path) -> str:
+    """`path` as a file in `folder` should name it: relative where it lies below, so that both can move."""
+    here, there = folder.resolve(), path.resolve()
+    return str(there.relative_to(here)) if there.is_relative_to(here) else str(there)
 
 
 def _write_scenario(folder: Path, scenario: Scenario) -> str:

@@ -1,6 +1,7 @@
 """The leaderboard: results that replay, as rows of a CSV file.
 
 Examples:
+    dvfo leaderboard keep runs/seed-* --out board/runs      policies alone, to lie beside the results
     dvfo leaderboard add reports/default/results.csv --name my-agent --link https://example.org
     dvfo leaderboard validate                  run everything behind every row again
     dvfo leaderboard show --scenario default   who is best where
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `dvfo leaderboard`."""
     whats = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    keeping = whats.add_parser("keep", help="copy the policies of runs, small enough to lie beside results")
+    keeping.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="run folders of train.py")
+    keeping.add_argument("--out", type=Path, required=True, metavar="DIR", help="where their copies go")
     adding = whats.add_parser("add", help="check a results.csv and write its agents into the leaderboard")
     adding.add_argument("results", type=Path, metavar="results.csv", help="a file that dvfo evaluate wrote")
     adding.add_argument(
@@ -48,8 +52,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Add, validate or show."""
-    return {"add": _add, "validate": _validate, "show": _show}[arguments.what](arguments)
+    """Keep, add, validate or show."""
+    return {"keep": _keep, "add": _add, "validate": _validate, "show": _show}[arguments.what](arguments)
+
+
+def _keep(arguments: argparse.Namespace) -> int:
+    from dvfo_agents.kept import keep_policy
+
+    for run in arguments.runs:
+        folder = keep_policy(run, arguments.out / run.resolve().name)
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        print_note(f"{folder}: {size / 1e3:.0f} kB")
+    return 0
 
 
 def _add(arguments: argparse.Namespace) -> int:

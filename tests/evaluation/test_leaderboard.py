@@ -12,8 +12,9 @@ import pytest
 
 import dvfo_evaluate
 import dvfo_train
+from dvfo_agents.kept import keep_policy
 from dvfo_cli.main import main
-from dvfo_env.errors import ConfigError, ResultsError
+from dvfo_env.errors import CheckpointError, ConfigError, ResultsError
 from dvfo_env.scenario import Scenario
 from dvfo_env.scenario import load_scenario as load_any
 from dvfo_evaluation import leaderboard_check
@@ -100,6 +101,29 @@ def test_learned_agents_are_listed_over_their_seeds_and_replay(folder: Path) -> 
     assert len(entry.checkpoints.split("; ")) == 2
     assert read_board(board) == [entry]
     assert [row.problem for row in check(board)] == [None]
+
+
+def test_kept_policies_beside_their_results_replay_wherever_they_are_put(
+    evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board, folder = tmp_path / "here" / "leaderboard.csv", tmp_path / "here" / "mine"
+    runs = [str(evaluated / f"seed-{seed}") for seed in (0, 1)]
+    assert main(["leaderboard", "keep", *runs, "--out", str(folder / "runs")]) == 0
+    assert capsys.readouterr().out.count(" kB\n") == 2
+    kept = sorted((folder / "runs").iterdir())
+    few = ["--agents", "powersave", "--seeds", str(EPISODES)]
+    assert dvfo_evaluate.main([*map(str, kept), *few, "--out", str(folder)]) == 0
+    costs, original = (
+        [row.cost for row in read_results(path / "results.csv")] for path in (folder, evaluated / "learned")
+    )
+    assert costs == original
+    add(board, folder / "results.csv", allow_few=True)
+    moved = (tmp_path / "here").rename(tmp_path / "elsewhere")
+    assert [row.problem for row in check(moved / "leaderboard.csv")] == [None]
+    assert dvfo_train.main(["--out", str(moved / "mine" / "runs" / "seed-0"), "--resume"]) == 2
+    assert "holds a policy alone, no training to go on with" in capsys.readouterr().err
+    with pytest.raises(CheckpointError, match="is not empty"):
+        keep_policy(evaluated / "seed-0", moved)
 
 
 def test_baselines_are_added_where_nothing_was_learned(folder: Path) -> None:
