@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import shlex
 import signal
 import sys
@@ -22,6 +21,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dvfo_agents.arguments import at_least
 
 if TYPE_CHECKING:  # imported late, so that --help answers at once
     from dvfo_agents.learners import Learner
@@ -63,21 +64,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     return parser
-
-
-def at_least(kind: Callable[[str], float], least: float) -> Callable[[str], float]:
-    """An argparse type: a number of `kind` that is finite and not below `least`."""
-
-    def parse(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not least <= value < math.inf:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {least:g}")
-        return value
-
-    return parse
 
 
 class Budget(NamedTuple):

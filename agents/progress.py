@@ -8,10 +8,11 @@ from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dvfo_agents.baselines.constant import ConstantPolicy
 from dvfo_agents.learners import Learner, training_env
-from dvfo_env.simulator import Simulator
+from dvfo_agents.planning.tuning import mean_cost
+from dvfo_env.simulator import TRAINING_BANK_SEED
 from dvfo_env.tables import CostTables
 
 
@@ -47,21 +48,10 @@ def score_scale(
     if time.perf_counter() - began > patience_s or tables.joint_actions > max_actions:
         return None
     seeds = 1_000_000 + np.arange(4 * len(bounds))
-    fixed = _cost_of_action(tables, best_fixed_action(tables, episodes=2).action, seeds)
+    always = ConstantPolicy("best-fixed", best_fixed_action(tables, episodes=2).action)
+    fixed = mean_cost(always, tables, TRAINING_BANK_SEED, seeds)
     bound = float(np.mean(bounds))
     return ScoreScale(fixed, bound) if fixed > bound else None
-
-
-def _cost_of_action(tables: CostTables, action: NDArray[np.int64], seeds: NDArray[np.integer]) -> float:
-    simulator = Simulator(tables, len(seeds), autoreset=False)
-    simulator.reset(seeds)
-    running = np.ones(len(seeds), dtype=bool)
-    total = 0.0
-    while running.any():
-        batch = simulator.step(np.tile(action, (len(seeds), 1)))
-        total -= float(batch.rewards[running].sum(dtype=np.float64))
-        running &= batch.ends == 0
-    return total / (len(seeds) * tables.scenario.episode_requests)
 
 
 class Standing:

@@ -11,12 +11,12 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import math
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dvfo_agents.arguments import at_least
 from dvfo_cli.output import number, print_json, print_note, print_table
 
 if TYPE_CHECKING:
@@ -47,24 +47,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     search.add_argument("--scenario", nargs="+", metavar="NAME|FILE", help="default: default")
     search.add_argument(
         "--trials",
-        type=_number(int, 1),
+        type=at_least(int, 1),
         metavar="N",
         help=f"trials in all, earlier ones too; default: {_TRIALS}",
     )
     search.add_argument(
         "--seconds",
-        type=_number(float, 0.1),
+        type=at_least(float, 0.1),
         metavar="S",
         help="processor time of a trial on each scenario; default: 60",
     )
     search.add_argument(
-        "--workers", type=_number(int, 1), metavar="W", help="trials at a time, one thread each; default: 1"
+        "--workers", type=at_least(int, 1), metavar="W", help="trials at a time, one thread each; default: 1"
     )
     search.add_argument("--sampler", choices=("tpe", "gp"), help="who proposes; default: tpe")
     search.add_argument(
         "--pruner", choices=("halving", "median", "none"), help="who stops poor trials; default: halving"
     )
-    search.add_argument("--seed", type=_number(int, 0), metavar="N", help="of draws and training; default: 0")
+    search.add_argument(
+        "--seed", type=at_least(int, 0), metavar="N", help="of draws and training; default: 0"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE.yaml", help="for export: the agent file to write")
     parser.add_argument("--json", action="store_true", default=None, help="print JSON")
 
@@ -285,18 +287,3 @@ def _check_options(arguments: argparse.Namespace) -> None:
 def _given(arguments: argparse.Namespace, name: str, default: Any) -> Any:
     value = getattr(arguments, name)
     return default if value is None else value
-
-
-def _number(kind: Callable[[str], float], least: float) -> Callable[[str], float]:
-    """An argparse type: a finite number of at least `least`."""
-
-    def parse(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not least <= value < math.inf:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {least:g}")
-        return value
-
-    return parse

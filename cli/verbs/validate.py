@@ -9,13 +9,16 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
+from dvfo_agents.arguments import at_least
 from dvfo_cli.output import print_json, print_note
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `dvfo validate`."""
     parser.add_argument("results", metavar="results.csv", help="a file that dvfo evaluate wrote")
-    parser.add_argument("--sample", type=_positive, default=8, metavar="N", help="rows to run; default: 8")
+    parser.add_argument(
+        "--sample", type=at_least(int, 1), default=8, metavar="N", help="rows to run; default: 8"
+    )
     parser.add_argument("--seed", type=int, default=0, help="draws the sample; default: 0")
     parser.add_argument(
         "--trust-pickle", action="store_true", help="allow policies whose file can run any code when read"
@@ -35,10 +38,3 @@ def run(arguments: argparse.Namespace) -> int:
     print_note(f"lines {', '.join(map(str, report.lines))}")
     print_note(f"agents {', '.join(report.agents)}")
     return 0
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is below 1")
-    return value
