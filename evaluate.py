@@ -59,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     suites = parser.add_argument_group(
         "suites", "scenarios, variants, baselines and trainings in one YAML file"
     )
-    suites.add_argument("--suite", metavar="NAME|FILE", help="quick, paper-dvfo, robustness, full, or a file")
+    suites.add_argument("--suite", metavar="NAME|FILE", help="quick, full, another of configs/suites, a file")
     suites.add_argument("--dry-run", action="store_true", help="list the suite's cells and which are stored")
     suites.add_argument("--jobs", type=int, metavar="N", help="processes (default: one for each core)")
     suites.add_argument(
