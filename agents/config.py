@@ -178,6 +178,7 @@ class HindsightConfig(LearnerConfig):
     environments comes one update on `batch_size` of the last `buffer_size` requests. `ent_coef` falls
     geometrically over the run to `final_ent_coef`, the learning rate along half a cosine; `epsilon` is the
     share of random choices in training, `tau` the share by which the value's target follows per update.
+    A request on another uplink (`other_uplinks`) counts `elsewhere_weight` of one at home.
     """
 
     algorithm: Literal["hindsight"]
@@ -188,6 +189,7 @@ class HindsightConfig(LearnerConfig):
     final_ent_coef: Positive
     epsilon: Share
     tau: Share
+    elsewhere_weight: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
 
 
 #: Every configuration, told apart by `algorithm`; a run folder's `run.yaml` holds one of them.

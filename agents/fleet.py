@@ -50,7 +50,9 @@ class Fleet(Simulator):
         self._members: list[Simulator] = []
         self._spread, self._seed, self._bank_seed = spread, seed, bank_seed
         super().__init__(tables, n, bank_seed=bank_seed, autoreset=True)
-        elsewhere = round(n * other_uplinks)  # the last environments
+        elsewhere = round(n * other_uplinks)
+        #: Which environments are on another uplink, bool [N]: the last ones.
+        self.elsewhere: NDArray[np.bool_] = np.arange(n) >= n - elsewhere
         here, others = min(GROUPS, n - elsewhere) if spread > 0.0 else 1, min(GROUPS, elsewhere)
         edges = np.linspace(0, n - elsewhere, here + 1).astype(int).tolist()
         edges += np.linspace(n - elsewhere, n, others + 1).astype(int).tolist()[1:]

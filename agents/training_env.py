@@ -148,6 +148,13 @@ class TrainingEnv(SB3VecEnv):
         self.env_seconds += spent
         return batch
 
+    @property
+    def elsewhere(self) -> NDArray[np.bool_]:
+        """Which environments are on another uplink than the scenario's, bool [N]."""
+        if isinstance(self.simulator, Fleet):
+            return self.simulator.elsewhere
+        return np.zeros(self.num_envs, dtype=np.bool_)
+
     def memory(self) -> Memory:
         """What a checkpoint must hold beside the state of every device."""
         arrays: dict[str, NDArray[Any]] = {"returns": self._returns, "lengths": self._lengths}

@@ -71,6 +71,7 @@ class HindsightLearner:
         self._optimiser = torch.optim.Adam(trained, betas=(0.9, 0.99), fused=True)
         steps = max(config.buffer_size // config.n_envs, 1)
         self._ring = _Ring(steps * config.n_envs, features, count)
+        self._weight = np.where(env.elsewhere, config.elsewhere_weight, 1.0).astype(np.float32)
         self._seen: NDArray[np.float32] | None = None
         self._steps = 0
         self._curves: dict[str, float] = {}
@@ -99,7 +100,7 @@ class HindsightLearner:
             scores = self.actor(torch.from_numpy(seen))
             chosen, policy = _drawn(scores).numpy(), scores.softmax(dim=1).numpy()
         regret = (policy * (q - q.min(axis=1, keepdims=True))).sum(axis=1)
-        self._ring.add(seen, q, regret + _LEAST_REGRET)
+        self._ring.add(seen, q, regret + _LEAST_REGRET, self._weight)
         anything = self._rng.random(len(seen)) < self.config.epsilon
         chosen[anything] = self._rng.integers(len(self._actions), size=int(anything.sum()))
         self._env.step_async(self._env.view.from_indices(self._actions[chosen]))
@@ -185,39 +186,50 @@ class HindsightLearner:
 class _Ring:
     """What was seen at the last n requests, and what each of A actions was worth.
 
-    seen float32 [n, history * features]; q float32 [n, A]; regret float32 [n], above 0.
+    seen float32 [n, history * features]; q float32 [n, A]; regret float32 [n], above 0; weight float32 [n],
+    what a request counts.
     """
 
     def __init__(self, capacity: int, stacked: int, actions: int) -> None:
         self.seen = np.zeros((capacity, stacked), dtype=np.float32)
         self.q = np.zeros((capacity, actions), dtype=np.float32)
         self.regret = np.zeros(capacity, dtype=np.float32)
+        self.weight = np.zeros(capacity, dtype=np.float32)
         self.next, self.filled = 0, 0
 
-    def add(self, seen: NDArray[np.float32], q: NDArray[np.float32], regret: NDArray[np.float32]) -> None:
+    def add(
+        self,
+        seen: NDArray[np.float32],
+        q: NDArray[np.float32],
+        regret: NDArray[np.float32],
+        weight: NDArray[np.float32],
+    ) -> None:
         """Store rows in the place of the oldest; as many each time."""
         places = slice(self.next, self.next + len(seen))
-        self.seen[places], self.q[places], self.regret[places] = seen, q, regret
+        self.seen[places], self.q[places], self.weight[places] = seen, q, weight
+        self.regret[places] = regret
         self.next = places.stop % len(self.seen)
         self.filled = max(self.filled, places.stop)
 
     def sample(self, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor, Tensor]:
-        """`size` requests, half of them drawn by regret: seen [B, F], q [B, A], and weights [B] under which
-        means are those of even draws.
+        """`size` requests, half of them drawn by weighted regret: seen [B, F], q [B, A], and weights [B] under
+        which means are those of even draws of requests that count what they count.
         """
-        regret = self.regret[: self.filled]
+        regret = self.regret[: self.filled] * self.weight[: self.filled]
         sums = np.cumsum(regret, dtype=np.float64)
         picked = rng.integers(self.filled, size=size)
         drawn = np.searchsorted(sums, rng.random(size // 2) * sums[-1])
         picked[: size // 2] = np.minimum(drawn, self.filled - 1)
-        weight = 2.0 / (1.0 + regret[picked] * (self.filled / sums[-1]))
+        weight = self.weight[picked] * 2.0 / (1.0 + regret[picked] * (self.filled / sums[-1]))
         columns = (self.seen[picked], self.q[picked], weight.astype(np.float32))
         seen, q, weights = (torch.from_numpy(column) for column in columns)
         return seen, q, weights
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The filled part."""
-        return {f"ring.{name}": getattr(self, name)[: self.filled] for name in ("seen", "q", "regret")}
+        return {
+            f"ring.{name}": getattr(self, name)[: self.filled] for name in ("seen", "q", "regret", "weight")
+        }
 
     def counters(self) -> dict[str, int]:
         """Where the next row goes and how many there are."""

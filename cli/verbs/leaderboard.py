@@ -1,7 +1,7 @@
 """The leaderboard: results that replay, as rows of a CSV file.
 
 Examples:
-    dvfo leaderboard keep runs/seed-* --out board/runs      policies alone, to lie beside the results
+    dvfo leaderboard keep runs/seed-* --out board      policies alone, to lie beside the results
     dvfo leaderboard add reports/default/results.csv --name my-agent --link https://example.org
     dvfo leaderboard validate                  run everything behind every row again
     dvfo leaderboard show --scenario default   who is best where
