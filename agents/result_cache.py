@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+import dvfo_controller
 import dvfo_env
 from dvfo_env.simulator import TRAINING_BANK_SEED
 from dvfo_env.tables import CostTables
@@ -50,6 +51,7 @@ def code_digest() -> str:
     ones.
     """
     core, here = Path(dvfo_env.__file__).parent, Path(__file__).parent
+    shared = Path(dvfo_controller.__file__).parent / "policies"
     names = ("arrivals.py", "dynamics.py", "serving.py", "state.py", "observation.py", "simulator.py")
     digest = hashlib.sha256()
     files = [core / name for name in names]
@@ -58,6 +60,7 @@ def code_digest() -> str:
         *sorted((core / "oracle").glob("*.py")),
         *sorted((here / "baselines").glob("*.py")),
         *sorted((here / "planning").glob("*.py")),
+        *sorted(shared.glob("*.py")),
     ):
         digest.update(file.read_bytes())
     return digest.hexdigest()

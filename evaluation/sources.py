@@ -11,21 +11,25 @@ from functools import lru_cache
 from pathlib import Path
 
 import dvfo_agents
+import dvfo_controller
 import dvfo_env
 import dvfo_evaluation
 
 _FOLDERS = {
-    package.__name__: Path(package.__path__[0]) for package in (dvfo_agents, dvfo_env, dvfo_evaluation)
+    package.__name__: Path(package.__path__[0])
+    for package in (dvfo_agents, dvfo_controller, dvfo_env, dvfo_evaluation)
 }
 
 #: What runs for every request. The rest of `dvfo_env` shows in the numbers of the cost tables.
 _STEP = ("arrivals", "dynamics", "serving", "state", "observation", "simulator", "perturbation")
+#: Where decisions are made: of the controller, what policies share with their exported selves.
+_DECIDING = ("dvfo_agents.", "dvfo_controller.policies.")
 #: Which module a name stands for, where results lie, and configurations, digested by their values.
 _INDIFFERENT = ("dvfo_agents.registry", "dvfo_agents.result_cache", "dvfo_agents.config")
 
 
 def sources_digest(*modules: str) -> str:
-    """SHA-256 (hex) of the step, the oracle, `modules` and everything of `dvfo_agents` that they import."""
+    """SHA-256 (hex) of the step, the oracle, `modules` and what they import of `_DECIDING`."""
     wanted = [f"dvfo_env.{name}" for name in _STEP] + list(modules)
     reached: dict[Path, None] = dict.fromkeys(sorted((_FOLDERS["dvfo_env"] / "oracle").glob("*.py")))
     while wanted:
@@ -41,7 +45,7 @@ def sources_digest(*modules: str) -> str:
 
 
 def _decides(module: str) -> bool:
-    return module.startswith("dvfo_agents.") and not module.startswith(_INDIFFERENT)
+    return module.startswith(_DECIDING) and not module.startswith(_INDIFFERENT)
 
 
 def _file(module: str) -> Path | None:

@@ -212,8 +212,9 @@ class _Ring:
         self.filled = max(self.filled, places.stop)
 
     def sample(self, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor, Tensor]:
-        """`size` requests, half of them drawn by weighted regret: seen [B, F], q [B, A], and weights [B] under
-        which means are those of even draws of requests that count what they count.
+        """`size` requests, half of them drawn by weighted regret: seen [B, F], q [B, A], and weights [B].
+
+        Under these weights means are those of even draws of requests that count what they count.
         """
         regret = self.regret[: self.filled] * self.weight[: self.filled]
         sums = np.cumsum(regret, dtype=np.float64)

@@ -205,10 +205,14 @@ def test_comments_do_not_change_what_code_is(tmp_path: Path, monkeypatch: pytest
     folder = tmp_path / "agents"
     folder.mkdir()
     monkeypatch.setitem(sources._FOLDERS, "dvfo_agents", folder)
+    shared = tmp_path / "controller"
+    (shared / "policies").mkdir(parents=True)
+    monkeypatch.setitem(sources._FOLDERS, "dvfo_controller", shared)
 
     def digest(text: str, imported: str = "x = 1\n") -> str:
         (folder / "mine.py").write_text(text, encoding="utf-8")
         (folder / "other.py").write_text(imported, encoding="utf-8")
+        (shared / "policies" / "theirs.py").write_text(imported, encoding="utf-8")
         sources._parsed.cache_clear()
         return sources_digest("dvfo_agents.mine")
 
@@ -216,6 +220,8 @@ def test_comments_do_not_change_what_code_is(tmp_path: Path, monkeypatch: pytest
     assert digest('"""Told."""\nfrom dvfo_agents.other import x\n\n# why\ny = x + 1\n') == plain
     assert digest("from dvfo_agents.other import x\ny = x + 2\n") != plain
     assert digest("from dvfo_agents.other import x\ny = x + 1\n", "x = 2\n") != plain
+    shared_import = "from dvfo_controller.policies.theirs import x\ny = x + 1\n"
+    assert digest(shared_import) != digest(shared_import, "x = 2\n")
     sources._parsed.cache_clear()
 
 
