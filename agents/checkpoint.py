@@ -27,11 +27,12 @@ _TEMPORARY = ".writing-"
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint that has been read and found whole: its files as bytes, by name."""
+    """A checkpoint that has been read and found whole: files as bytes by name, versions of what wrote it."""
 
     path: Path
     steps: int
     files: dict[str, bytes]
+    versions: dict[str, str]
 
 
 def write_checkpoint(
@@ -95,7 +96,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"{error.filename or path}: cannot be read: {error.strerror or error}"
         ) from None
-    return Checkpoint(path, manifest["steps"], files)
+    return Checkpoint(path, manifest["steps"], files, manifest["versions"])
 
 
 def newest_whole(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
@@ -116,6 +117,18 @@ def newest_whole(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None
     if first is not None:
         raise CheckpointError(f"{folder}: no checkpoint is whole; the newest: {first}")
     return None
+
+
+def newest_saved(run: Path, warn: Callable[[str], None]) -> Checkpoint:
+    """As `newest_whole` of the run folder `run`, where something must have been saved.
+
+    Raises:
+        CheckpointError: there is no whole checkpoint.
+    """
+    checkpoint = newest_whole(run / "checkpoints", warn)
+    if checkpoint is None:
+        raise CheckpointError(f"{run}: nothing has been saved yet")
+    return checkpoint
 
 
 def write_flushed(path: Path, content: bytes) -> None:

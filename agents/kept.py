@@ -9,10 +9,9 @@ A run folder of up to twenty megabytes becomes one of some hundred kilobytes tha
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from dvfo_agents.checkpoint import MANIFEST, newest_whole, replace_file, write_checkpoint
+from dvfo_agents.checkpoint import newest_saved, replace_file, write_checkpoint
 from dvfo_agents.run_folder import PROVENANCE_FILE, RESULT_FILE, RUN_FILE, read_run_config
 from dvfo_env.errors import CheckpointError
 
@@ -27,16 +26,13 @@ def keep_policy(run: Path, folder: Path) -> Path:
             be written.
     """
     read_run_config(run)
-    checkpoint = newest_whole(run / "checkpoints", lambda line: None)
-    if checkpoint is None:
-        raise CheckpointError(f"{run}: nothing has been saved yet")
+    checkpoint = newest_saved(run, lambda line: None)
     try:
         if folder.exists() and any(folder.iterdir()):
             raise CheckpointError(f"{folder}: is not empty")
         folder.mkdir(parents=True, exist_ok=True)
-        versions = json.loads((checkpoint.path / MANIFEST).read_bytes())["versions"]
         files = {name: checkpoint.files[name] for name in _DECIDES}
-        write_checkpoint(folder / "checkpoints", checkpoint.steps, files, versions)
+        write_checkpoint(folder / "checkpoints", checkpoint.steps, files, checkpoint.versions)
         for name in (PROVENANCE_FILE, RESULT_FILE, RUN_FILE):
             if (run / name).exists():
                 replace_file(folder / name, (run / name).read_bytes())

@@ -12,7 +12,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from dvfo_agents.checkpoint import newest_whole
+from dvfo_agents.checkpoint import newest_saved
 from dvfo_agents.decisions import Decide, decision
 from dvfo_agents.history import History
 from dvfo_agents.run_folder import read_run_config
@@ -89,9 +89,7 @@ def load_policy(
     if path.suffix == ".zip":
         return _load_zip(path, tables, trust_pickle)
     config = read_run_config(path)
-    checkpoint = newest_whole(path / "checkpoints", lambda line: print(line, file=sys.stderr))
-    if checkpoint is None:
-        raise CheckpointError(f"{path}: nothing has been saved yet")
+    checkpoint = newest_saved(path, lambda line: print(line, file=sys.stderr))
     tables = compile_scenario(config.scenario) if tables is None else tables
     agent = config.agent
     view = agent_view(tables, agent)

@@ -85,15 +85,13 @@ def checkpoint_sha256(run: Path | str) -> str:
     Raises:
         CheckpointError: nothing whole has been saved there.
     """
-    from dvfo_agents.checkpoint import MANIFEST, newest_whole
+    from dvfo_agents.checkpoint import MANIFEST, newest_saved
 
     path = Path(run)
     try:
         if path.suffix == ".zip":
             return hashlib.sha256(path.read_bytes()).hexdigest()
-        checkpoint = newest_whole(path / "checkpoints", lambda line: None)
-        if checkpoint is None:
-            raise CheckpointError(f"{path}: nothing has been saved yet")
+        checkpoint = newest_saved(path, lambda line: None)
         return hashlib.sha256((checkpoint.path / MANIFEST).read_bytes()).hexdigest()
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None

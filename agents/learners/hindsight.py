@@ -100,7 +100,7 @@ class HindsightLearner:
             scores = self.actor(torch.from_numpy(seen))
             chosen, policy = _drawn(scores).numpy(), scores.softmax(dim=1).numpy()
         regret = (policy * (q - q.min(axis=1, keepdims=True))).sum(axis=1)
-        self._ring.add(seen, q, regret + _LEAST_REGRET, self._weight)
+        self._ring.add(seen, q, (regret + _LEAST_REGRET) * self._weight, self._weight)
         anything = self._rng.random(len(seen)) < self.config.epsilon
         chosen[anything] = self._rng.integers(len(self._actions), size=int(anything.sum()))
         self._env.step_async(self._env.view.from_indices(self._actions[chosen]))
@@ -186,8 +186,8 @@ class HindsightLearner:
 class _Ring:
     """What was seen at the last n requests, and what each of A actions was worth.
 
-    seen float32 [n, history * features]; q float32 [n, A]; regret float32 [n], above 0; weight float32 [n],
-    what a request counts.
+    seen float32 [n, history * features]; q float32 [n, A]; weight float32 [n], what a request counts;
+    regret float32 [n], above 0, times that weight.
     """
 
     def __init__(self, capacity: int, stacked: int, actions: int) -> None:
@@ -216,7 +216,7 @@ class _Ring:
 
         Under these weights means are those of even draws of requests that count what they count.
         """
-        regret = self.regret[: self.filled] * self.weight[: self.filled]
+        regret = self.regret[: self.filled]
         sums = np.cumsum(regret, dtype=np.float64)
         picked = rng.integers(self.filled, size=size)
         drawn = np.searchsorted(sums, rng.random(size // 2) * sums[-1])

@@ -25,7 +25,7 @@ def advance(learner: Learner, times: int, start: int, total: int) -> None:
 
 
 def saved(learner: Learner) -> Checkpoint:
-    return Checkpoint(Path("memory"), learner.num_timesteps, capture(learner, seconds=1.5))
+    return Checkpoint(Path("memory"), learner.num_timesteps, capture(learner, seconds=1.5), {})
 
 
 @pytest.mark.parametrize(
