@@ -146,7 +146,7 @@ def _bank(uplink_key: Hashable, server: ServerModel, seed: int) -> NDArray[np.fl
     bank = np.zeros((BANK_SAMPLES, 4), dtype=np.float32)
     bank[:, :LOAD] = uplink.bank(BANK_SAMPLES, seed)
     bank[:, LOAD] = server.load_bank(BANK_SAMPLES, uplink.step_ms, seed)
-    bank[:, RATE_LOG2] = _rate_log2(bank)
+    bank[:, RATE_LOG2] = rate_log2(bank[:, RATE])
     bank.setflags(write=False)
     return bank
 
@@ -159,14 +159,20 @@ def _scaled_bank(
     bank = _bank(uplink_key, server, seed).copy()
     bank[:, [RATE, RTT, LOAD]] *= np.array(factors, dtype=np.float32)
     if factors[0] != 1.0:
-        bank[:, RATE_LOG2] = _rate_log2(bank)
+        bank[:, RATE_LOG2] = rate_log2(bank[:, RATE])
     bank.setflags(write=False)
     return bank
 
 
-def _rate_log2(bank: NDArray[np.float32]) -> NDArray[np.float32]:
-    """log2 of a bank's rates; a link that carries nothing counts as `FLOOR_LOG2`."""
-    return np.log2(np.maximum(bank[:, RATE], np.float32(2.0**FLOOR_LOG2)))
+def rate_log2(rate_mbps: NDArray[np.floating]) -> NDArray[np.float32]:
+    """log2 of a bank's rates [S], Mbit/s; a link that carries nothing counts as `FLOOR_LOG2`.
+
+    In double precision: numpy's float32 logarithm differs in the last bit from one processor to another.
+    """
+    logs: NDArray[np.float32] = np.log2(np.maximum(rate_mbps, 2.0**FLOOR_LOG2, dtype=np.float64)).astype(
+        np.float32
+    )
+    return logs
 
 
 def compile_scenario(scenario: Scenario) -> CostTables:

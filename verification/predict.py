@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 
 from dvfo_env.simulator import Simulator
 from dvfo_env.state import PHASES
-from dvfo_env.tables import CPU, FLOOR_LOG2, GPU, LOAD, MEM, RATE, RATE_LOG2, RTT, CostTables
+from dvfo_env.tables import CPU, GPU, LOAD, MEM, RATE, RATE_LOG2, RTT, CostTables, rate_log2
 
 
 def trace_bank(rate_mbps: NDArray[np.floating], rtt_ms: NDArray[np.floating]) -> NDArray[np.float32]:
     """A bank float32 [S, 4] of a trace [S] on the uplink's time step, server unloaded."""
     bank = np.ones((len(rate_mbps), 4), dtype=np.float32)
     bank[:, RATE], bank[:, RTT], bank[:, LOAD] = rate_mbps, rtt_ms, 1.0
-    bank[:, RATE_LOG2] = np.log2(np.maximum(bank[:, RATE], np.float32(2.0**FLOOR_LOG2)))
+    bank[:, RATE_LOG2] = rate_log2(bank[:, RATE])
     return bank
 
 

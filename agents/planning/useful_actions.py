@@ -55,13 +55,24 @@ def _best_unseen(
     tables: CostTables, simulator: Simulator, space: Space, worlds: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Best joint actions [N, parts] where the uplink may be as at any of `worlds` random moments."""
-    states = simulator.states.copy()
-    states["now_ms"] -= states["arrival_ms"]
-    states["arrival_ms"] = 0.0
+    states = decided(simulator.states, tables)
     moments = rng.integers(len(simulator.bank), size=(simulator.n, worlds))
     actions = np.repeat(tables.out_of_the_box[None], simulator.n, axis=0)
     search(tables, space, states, np.ascontiguousarray(simulator.bank[moments]), actions, 1.0)
     return actions
+
+
+def decided(states: NDArray[np.void], tables: CostTables) -> NDArray[np.void]:
+    """States [N] as `search` takes them: time counts from the arrival, and the decision on the current
+    request is there, so that waiting for it is in every floor of the search as in every cost.
+    """
+    decision_ms = float(tables.params[0]["decision_ms"])
+    seen: NDArray[np.void] = states.copy()
+    there_ms = np.maximum(states["now_ms"], states["started_ms"] + decision_ms)
+    seen["now_ms"] = there_ms - states["arrival_ms"]
+    seen["started_ms"] = seen["now_ms"] - decision_ms
+    seen["arrival_ms"] = 0.0
+    return seen
 
 
 def _fewer(

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dvfo_agents.learners import build_learner, training_env
-from dvfo_agents.planning.useful_actions import useful_actions
+from dvfo_agents.planning.belief import states_of
+from dvfo_agents.planning.useful_actions import decided, useful_actions
 from dvfo_env.errors import ConfigError
 from dvfo_env.oracle import clairvoyant_actions
 from dvfo_env.simulator import Simulator
@@ -58,6 +59,21 @@ def test_useful_actions_hold_what_is_best_and_no_more_than_asked_for(tables: Cos
     few = useful_actions(tables, 3)
     assert len(few) <= 3
     assert (few[0] == tables.out_of_the_box).all()
+
+
+@pytest.mark.parametrize("decision", [{"mode": "free"}, {"mode": "blocking", "latency_ms": 10.0}])
+def test_searches_for_useful_actions_see_a_request_as_a_planner_does(
+    decision: dict[str, object], tmp_path: Path
+) -> None:
+    tables = compile_scenario(small.scenario(tmp_path, decision=decision))
+    simulator = Simulator(tables, 16)
+    observations = simulator.reset(np.arange(16))
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        seen, believed = decided(simulator.states, tables), states_of(tables, observations)
+        for field in ("now_ms", "started_ms", "arrival_ms"):
+            np.testing.assert_allclose(seen[field], believed[field], rtol=1e-5, atol=1e-3)
+        observations = simulator.step(rng.integers(tables.sizes, size=(16, 6))).observations
 
 
 def test_it_learns_what_is_best_where_nothing_beats_staying_as_out_of_the_box(tables: CostTables) -> None:

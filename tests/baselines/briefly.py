@@ -13,7 +13,7 @@ from dvfo_agents.planning import tiny_dqn
 _STEPS = 640
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="package")
 def searches_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     train = tiny_dqn.train
 

@@ -12,7 +12,7 @@ from tests.baselines.briefly import searches_of_tests
 __all__ = ["searches_of_tests"]
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="package")
 def short_statistics() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(belief, "_SAMPLES", 4_000)

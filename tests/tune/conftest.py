@@ -13,7 +13,7 @@ def _do_not_wait(connection: Any, _: object) -> None:
     connection.execute("PRAGMA synchronous = OFF")
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="package")
 def _quick_databases() -> Iterator[None]:
     sqlalchemy.event.listen(sqlalchemy.Engine, "connect", _do_not_wait)
     yield
