@@ -104,8 +104,7 @@ class TrainingEnv(SB3VecEnv):
         self.action_space = self.view.space
         self.observation_space = gym.spaces.Box(-1.0, 1.0, (history * OBSERVATION_SIZE,), np.float32)
         self.history = History(history)
-        if domain_randomisation > 0.0 or other_uplinks > 0.0:
-            self.simulator = Fleet(tables, n_envs, domain_randomisation, seed, other_uplinks=other_uplinks)
+        self.simulator: Fleet = Fleet(tables, n_envs, domain_randomisation, seed, other_uplinks=other_uplinks)
         self.cost_knee = cost_knee
         self._latency_weight_per_ms = float(tables.params[0]["latency_weight_per_ms"])
         self.recent_costs: deque[float] = deque(maxlen=256)
@@ -151,18 +150,14 @@ class TrainingEnv(SB3VecEnv):
     @property
     def elsewhere(self) -> NDArray[np.bool_]:
         """Which environments are on another uplink than the scenario's, bool [N]."""
-        if isinstance(self.simulator, Fleet):
-            return self.simulator.elsewhere
-        return np.zeros(self.num_envs, dtype=np.bool_)
+        return self.simulator.elsewhere
 
     def memory(self) -> Memory:
         """What a checkpoint must hold beside the state of every device."""
         arrays: dict[str, NDArray[Any]] = {"returns": self._returns, "lengths": self._lengths}
         if self.history.stacked is not None:
             arrays["history"] = self.history.stacked
-        counters: dict[str, Any] = {"recent_costs": list(self.recent_costs)}
-        if isinstance(self.simulator, Fleet):
-            counters["fleet_age"] = self.simulator.age
+        counters = {"recent_costs": list(self.recent_costs), "fleet_age": self.simulator.age}
         return Memory(arrays, counters)
 
     def restore_memory(self, memory: Memory) -> None:
@@ -172,8 +167,7 @@ class TrainingEnv(SB3VecEnv):
         if "history" in memory.arrays:
             self.history.stacked = memory.arrays["history"].copy()
         self.recent_costs.extend(memory.counters["recent_costs"])
-        if isinstance(self.simulator, Fleet):
-            self.simulator.restore_age(memory.counters["fleet_age"])
+        self.simulator.restore_age(memory.counters["fleet_age"])
 
     def _waiting_caused_ms(self) -> NDArray[np.float64]:
         """How much longer the next request waits than the one just served did [N].
