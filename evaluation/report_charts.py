@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +38,7 @@ _OFF_SCALE = 2.0
 _NAMED = ("performance", "best-fixed", "planner", "clairvoyant")
 _NAME_ALL = 9  # so few are all named
 _LINE = 60  # letters of a note
+_NAME_LINE = 26  # letters of a line of names, where points lie on each other
 _LETTER = 0.0175  # width of a letter, as a share of the chart's
 #: How far above or below its point a name may stand, as shares of the chart's height, nearest first.
 _STEPS = tuple(0.03 * k * sign for k in range(20) for sign in ((1, -1) if k else (1,)))
@@ -171,16 +173,17 @@ def _label_points(axes: Axes, points: list[tuple[float, float, str]]) -> None:
     placed = [((x - x_low) / (x_high - x_low), (y - y_low) / (y_high - y_low), name) for x, y, name in points]
     boxes = [(u - 0.015, v - 0.02, u + 0.015, v + 0.02) for u, v, _ in placed]
     for (u, v, name), (x, y, _) in sorted(zip(placed, points, strict=True), key=lambda pair: pair[0][1]):
-        width = _LETTER * len(name)
+        lines = textwrap.wrap(name, _NAME_LINE)
+        width, half = _LETTER * max(map(len, lines)), 0.028 * len(lines)
         for step, side in ((step, side) for step in _STEPS for side in (1, -1)):
             at, near = v + step, u + side * 0.03
-            box = (min(near, near + side * width), at - 0.028, max(near, near + side * width), at + 0.028)
+            box = (min(near, near + side * width), at - half, max(near, near + side * width), at + half)
             if box[0] > 0.0 and box[2] < 1.02 and not any(_overlap(box, other) for other in boxes):
                 break
         boxes.append(box)
         axes.annotate(
-            name, (x, y), xytext=(near, at), textcoords="axes fraction", fontsize=9, zorder=4, va="center",
-            ha="left" if side > 0 else "right",
+            "\n".join(lines), (x, y), xytext=(near, at), textcoords="axes fraction", fontsize=9, zorder=4,
+            va="center", ha="left" if side > 0 else "right",
             bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.4, "alpha": 0.75},
             arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 0.6} if abs(step) > 0.05 else None,
         )  # fmt: skip
