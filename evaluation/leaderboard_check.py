@@ -18,7 +18,7 @@ from dvfo_env.scenario import list_scenarios, load_scenario
 from dvfo_env.tables import CostTables, compile_scenario
 from dvfo_env.uplinks import list_uplinks
 from dvfo_evaluation.contestants import baseline, checkpoint_sha256, learned
-from dvfo_evaluation.measures import LEAST_HEADROOM
+from dvfo_evaluation.measures import has_headroom
 from dvfo_evaluation.results import ResultRow, read_results
 from dvfo_evaluation.runner import DEFAULT_SEEDS, SeedBlock, bound_per_episode, held_out, run_policy
 from dvfo_evaluation.statistics import Bootstrap, Interval
@@ -122,7 +122,7 @@ class Results:
         """
         costs = np.stack([self._column(label, key, "cost") for label in key.members])
         fixed, bound = self._column(_FIXED, key, "cost"), self._column(_FIXED, key, "bound")
-        if fixed.mean() - bound.mean() < LEAST_HEADROOM * fixed.mean():
+        if not has_headroom(fixed, bound):
             raise ResultsError(f"{self._where(key)}: there is nothing to gain over the best fixed action")
         bootstrap = Bootstrap(len(bound), seeds=len(costs))
         values = costs if len(costs) > 1 else costs[0]

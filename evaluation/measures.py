@@ -99,6 +99,13 @@ class References:
     clairvoyant: NDArray[np.float64] | None
 
 
+def has_headroom(fixed: NDArray[np.float64], best: NDArray[np.float64]) -> bool:
+    """Whether costs `best` [E] are so far below those of the best fixed action, `fixed` [E], that scores
+    between them mean something.
+    """
+    return bool(fixed.mean() - best.mean() >= LEAST_HEADROOM * fixed.mean())
+
+
 def headroom(references: References, bootstrap: Bootstrap) -> Interval:
     """(J_fixed - J_bound) / J_fixed: the share of the cost that adapting can gain at all."""
     fixed = references.best_fixed.cost_per_request
@@ -167,7 +174,7 @@ def _gained(
     cost: NDArray[np.float64], fixed: NDArray[np.float64], best: NDArray[np.float64], bootstrap: Bootstrap
 ) -> Interval | None:
     """(J_fixed - J) / (J_fixed - J_best), or None where there is (almost) nothing to gain."""
-    if fixed.mean() - best.mean() < LEAST_HEADROOM * fixed.mean():
+    if not has_headroom(fixed, best):
         return None
 
     def statistic(w: Weights) -> NDArray[np.float64]:

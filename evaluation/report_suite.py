@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dvfo_evaluation.arena import OWN, Arena
+from dvfo_evaluation.measures import has_headroom
 from dvfo_evaluation.report_answer import called, energy_counts, evidence
 from dvfo_evaluation.report_style import (
     BLUE,
@@ -160,13 +161,12 @@ def _score_table(
         cells: list[tuple[str, str, str] | None] = []
         for arena in own.values():
             labels = labels_of(arena).get(agent)
-            if not labels:
+            fixed = arena.episodes["best-fixed"].cost_per_request
+            if not labels or not has_headroom(fixed, arena.bound):
                 cells.append(None)
                 continue
-            fixed = arena.episodes["best-fixed"].cost_per_request
             costs = np.mean([arena.episodes[label].cost_per_request for label in labels], axis=0)
-            gain = float((fixed - arena.bound).mean())
-            score = float((fixed - costs).mean()) / gain if gain > 0.0 else 0.0
+            score = float((fixed - costs).mean() / (fixed - arena.bound).mean())
             cells.append((f"{score:.2f}" if score > -10.0 else "< -10", *_colour(score)))
         rows.append((agent, kinds.get(agent, "baseline"), cells))
     return {"scenarios": list(own), "rows": rows}

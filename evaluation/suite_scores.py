@@ -18,7 +18,7 @@ from dvfo_evaluation.aggregate import (
     stratified_interval,
 )
 from dvfo_evaluation.arena import OWN, Arena
-from dvfo_evaluation.measures import LEAST_HEADROOM, difference
+from dvfo_evaluation.measures import difference, has_headroom
 from dvfo_evaluation.statistics import LEVEL, Bootstrap, Interval
 
 _THRESHOLDS = np.linspace(-0.5, 1.0, 61)
@@ -60,7 +60,7 @@ def standings(arenas: Arenas, variant: str, against: str = "bound") -> dict[str,
             continue
         best = arena.bound if against == "bound" else arena.episodes[against].cost_per_request
         fixed = arena.episodes["best-fixed"].cost_per_request
-        if fixed.mean() - best.mean() < LEAST_HEADROOM * fixed.mean():
+        if not has_headroom(fixed, best):
             continue
         weights = Bootstrap(len(best), resamples=_RESAMPLES).episode_shares
         gain = weights @ (fixed - best)
