@@ -173,7 +173,7 @@ def _label_points(axes: Axes, points: list[tuple[float, float, str]]) -> None:
     placed = [((x - x_low) / (x_high - x_low), (y - y_low) / (y_high - y_low), name) for x, y, name in points]
     boxes = [(u - 0.015, v - 0.02, u + 0.015, v + 0.02) for u, v, _ in placed]
     for (u, v, name), (x, y, _) in sorted(zip(placed, points, strict=True), key=lambda pair: pair[0][1]):
-        lines = textwrap.wrap(name, _NAME_LINE)
+        lines = textwrap.wrap(name, _NAME_LINE, break_on_hyphens=False)
         width, half = _LETTER * max(map(len, lines)), 0.028 * len(lines)
         for step, side in ((step, side) for step in _STEPS for side in (1, -1)):
             at, near = v + step, u + side * 0.03

@@ -128,12 +128,13 @@ def besiege(seconds: float, seed: int) -> None:
                 before, files, threads = resident_mib(), open_files(), threading.active_count()
         assert thrown > 20
         assert honest._keeper.opened == 1
-        until = (
-            time.monotonic() + 10.0
-        )  # half-open connections go when they time out: 0.6 s on an idle machine
-        while time.monotonic() < until and (
-            len(made._sessions) > 1 or threading.active_count() > threads + 1
-        ):
+
+        def settled() -> bool:
+            gone = len(made._sessions) == 1 and not made._pending
+            return gone and open_files() <= files + 2 and threading.active_count() <= threads + 1
+
+        until = time.monotonic() + 10.0  # what is half open goes when it times out: 0.6 s on an idle machine
+        while not settled() and time.monotonic() < until:
             time.sleep(0.1)
         gc.collect()
         assert len(made._sessions) == 1
