@@ -107,6 +107,11 @@ class Fleet(Simulator):
         batches = [member.imagine(actions) for member in self._members]
         return Batch(*(np.concatenate(arrays) for arrays in zip(*batches, strict=True)))
 
+    @property
+    def imagined_states(self) -> NDArray[np.void]:
+        """As `Simulator.imagined_states`."""
+        return np.concatenate([member.imagined_states for member in self._members])
+
     def _redraw(self, redraws: int) -> None:
         group = self._changing[redraws % len(self._changing)]
         self._members[group] = self._member(group, draw=len(self._members) + redraws)

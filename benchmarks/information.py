@@ -91,23 +91,22 @@ class _InformedEnv(TrainingEnv):
 
     def reset(self) -> NDArray[np.float32]:
         """As `TrainingEnv.reset`, with what is told."""
-        return self._told(super().reset(), self.simulator)
+        return self._told(super().reset(), self.simulator.states)
 
     def step_wait(
         self,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """As `TrainingEnv.step_wait`, with what is told."""
         observations, rewards, dones, infos = super().step_wait()
-        return self._told(observations, self.simulator), rewards, dones, infos
+        return self._told(observations, self.simulator.states), rewards, dones, infos
 
     def imagine(self, actions: NDArray[np.int64]) -> Batch:
         """As `TrainingEnv.imagine`, with what would be told."""
         batch = super().imagine(actions)
-        assert self.simulator.imagined is not None
-        return batch._replace(observations=self._told(batch.observations, self.simulator.imagined))
+        return batch._replace(observations=self._told(batch.observations, self.simulator.imagined_states))
 
-    def _told(self, observations: NDArray[np.float32], simulator: Simulator) -> NDArray[np.float32]:
-        return self._informed.tell(observations, simulator.states, simulator.bank)
+    def _told(self, observations: NDArray[np.float32], states: NDArray[np.void]) -> NDArray[np.float32]:
+        return self._informed.tell(observations, states, self.simulator.bank)
 
 
 def bench_information(scenario: str = "default", steps: int = 1_000_000) -> dict[str, Any]:

@@ -56,7 +56,6 @@ class Simulator:
 
     Attributes:
         states: STATE [n], one record per device.
-        imagined: the devices of the last `imagine`, after what was imagined; None before the first.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class Simulator:
             outcomes=np.zeros((n, len(OUTCOME)), dtype=np.float32),
             final_observations=np.zeros((n, OBSERVATION_SIZE), dtype=np.float32),
         )
-        self.imagined: Simulator | None = None
+        self._imagined: Simulator | None = None
         self.reset(np.arange(n))
 
     def reset(self, seeds: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -130,10 +129,15 @@ class Simulator:
             ActionError: an index is out of range.
         """
         count = len(actions)
-        if self.imagined is None or self.imagined.n != self.n * count:
-            self.imagined = Simulator(self.tables, self.n * count, bank_seed=self.bank_seed, autoreset=False)
-        self.imagined.states[:] = np.repeat(self.states, count)
-        return self.imagined.step(np.tile(actions, (self.n, 1)))
+        if self._imagined is None or self._imagined.n != self.n * count:
+            self._imagined = Simulator(self.tables, self.n * count, bank_seed=self.bank_seed, autoreset=False)
+        self._imagined.states[:] = np.repeat(self.states, count)
+        return self._imagined.step(np.tile(actions, (self.n, 1)))
+
+    @property
+    def imagined_states(self) -> NDArray[np.void]:
+        """The devices of the last `imagine` after what was imagined, STATE [N * A]; none before the first."""
+        return self.states[:0] if self._imagined is None else self._imagined.states
 
 
 def reward_vectors(tables: CostTables, outcomes: NDArray[np.float32]) -> NDArray[np.float32]:
