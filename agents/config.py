@@ -160,13 +160,15 @@ class SACDiscreteConfig(ReplayConfig):
 class DQNConfig(ReplayConfig):
     """Branching dueling deep Q-network, see `learners.dqn`.
 
-    Each part is chosen at random with a probability that falls linearly from 1 to `final_epsilon` over the
-    first `exploration_share` of the run. `branch_width`: units in the hidden layer of each branch.
+    Each part is chosen at random with a probability that falls linearly from 1 over the first
+    `exploration_share` of the run, to between `epsilon` and epsilon^(1 + `epsilon_exponent`), another in
+    every environment. `branch_width`: units in the hidden layer of each branch.
     """
 
     algorithm: Literal["dqn"]
     exploration_share: Annotated[float, Field(gt=0.0, le=1.0)]
-    final_epsilon: Share
+    epsilon: Share
+    epsilon_exponent: Annotated[float, Field(ge=0.0)]
     branch_width: Count
 
 

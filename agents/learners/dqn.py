@@ -9,7 +9,10 @@ code, so this is DVFO-style:
   Q[d](s, a) = V(s) + A[d](s, a) - mean over a of A[d](s, a). All branches learn from one target, the mean
   over branches of the target network's Q[d] at the online network's best choice (double DQN). Their
   rescaling of the trunk's gradient is left out: Adam undoes it. Replay is uniform, exploration
-  epsilon-greedy in every part.
+  epsilon-greedy in every part: at first everything at random, then with an epsilon of its own in every
+  environment (Horgan et al., ICLR 2018, arXiv 1803.00933). Where a random choice overflows the queue, one
+  epsilon for all would show the learner nothing but full queues until it is nearly 0, and a branch learns
+  what others do only while they explore.
 * Thinking while moving (Xiao et al., ICLR 2020, arXiv 2004.06089): there the value depends on the state, the
   action still in force and the time t_AS that choosing takes, and the next value is discounted by
   gamma^(t_AS / H), H the interval between actions. Here a step is a request: H is the interval between two
@@ -22,6 +25,8 @@ code, so this is DVFO-style:
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -40,6 +45,8 @@ from dvfo_agents.learners.replay import (
 )
 from dvfo_agents.training_env import TrainingEnv
 from dvfo_env.observation import index_of
+
+_GOLDEN_RATIO = (5.0**0.5 - 1.0) / 2.0
 
 
 class BranchingNetwork(nn.Module):
@@ -89,17 +96,18 @@ class DQNLearner(ReplayLearner):
         """Every optimiser by name, for checkpoints."""
         return {"online": self._optimiser}
 
-    @property
-    def epsilon(self) -> float:
-        """How often a part is chosen at random: from 1 to `final_epsilon`, linearly, then constant."""
-        share = min((1.0 - self.progress_remaining) / self.config.exploration_share, 1.0)
-        return 1.0 + (self.config.final_epsilon - 1.0) * share
-
     def explore(self, observations: Tensor) -> Tensor:
-        """The best actions known, each part replaced by a random choice with probability epsilon."""
+        """The best actions known, each part replaced by a random choice as often as `epsilons` says."""
         best = self.exploit(observations)
         anything = (torch.rand(best.shape) * self._sizes).long()
-        return torch.where(torch.rand(best.shape) < self.epsilon, anything, best)
+        return torch.where(torch.rand(best.shape) < self.epsilons(len(best))[:, None], anything, best)
+
+    def epsilons(self, n: int) -> Tensor:
+        """How often each of `n` environments chooses a part at random, float32 [n]: from 1 linearly to what
+        `ladder` says, then constant.
+        """
+        share = min((1.0 - self.progress_remaining) / self.config.exploration_share, 1.0)
+        return 1.0 + (ladder(n, self.config.epsilon, self.config.epsilon_exponent) - 1.0) * share
 
     def exploit(self, observations: Tensor) -> Tensor:
         """The most valued choice of every part."""
@@ -125,13 +133,23 @@ class DQNLearner(ReplayLearner):
         return {
             "train/loss": loss.detach(),
             "train/mean_value": values.detach().mean(),
-            "train/epsilon": torch.tensor(self.epsilon),
         }
 
     def _values_of(self, network: BranchingNetwork, observations: Tensor, actions: Tensor) -> Tensor:
         """Q[d](s, a[d]) of every branch, float32 [B, parts]."""
         values: Tensor = network(observations).gather(1, actions + self._first)
         return values
+
+
+@lru_cache(maxsize=8)
+def ladder(n: int, largest: float, exponent: float) -> Tensor:
+    """What the epsilons of `n` environments fall to, float32 [n].
+
+    largest^(1 + exponent k / (n - 1)) for k = 0 ... n - 1, in the order of the golden ratio's multiples, so
+    that neighbours, which may share a device (`fleet`), differ.
+    """
+    ranks = torch.argsort(torch.argsort(torch.arange(n, dtype=torch.float64) * _GOLDEN_RATIO % 1.0))
+    return (largest ** (1.0 + exponent * ranks / max(n - 1, 1))).float()
 
 
 def concurrent_share(env: TrainingEnv) -> int | None:

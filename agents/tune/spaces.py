@@ -107,8 +107,9 @@ SPACES: dict[str, Space] = {
     },
     "dqn": {
         **_REPLAY,
-        "exploration_share": Real(0.2, 0.9),
-        "final_epsilon": Real(0.005, 0.1, log=True),
+        "exploration_share": Real(0.1, 0.6),
+        "epsilon": Real(0.2, 0.8),
+        "epsilon_exponent": Real(1.0, 8.0),
         "branch_width": PowerOfTwo(16, 128),
     },
     "hindsight": {

@@ -69,7 +69,13 @@ SAC_DISCRETE = _REPLAY | {
     "final_ent_coef": 0.01,
     "critic_rank": 4,
 }
-DQN = _REPLAY | {"algorithm": "dqn", "exploration_share": 0.5, "final_epsilon": 0.05, "branch_width": 8}
+DQN = _REPLAY | {
+    "algorithm": "dqn",
+    "exploration_share": 0.5,
+    "epsilon": 0.4,
+    "epsilon_exponent": 7.0,
+    "branch_width": 8,
+}
 HINDSIGHT = _COMMON | {
     "algorithm": "hindsight",
     "cost_knee": 100.0,  # it compares mean costs: none may look smaller than it is

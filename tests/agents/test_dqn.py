@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dvfo_agents.config import DQNConfig
-from dvfo_agents.learners.dqn import BranchingNetwork, DQNLearner
+from dvfo_agents.learners.dqn import BranchingNetwork, DQNLearner, ladder
 from dvfo_agents.training_env import TrainingEnv
 from dvfo_env.observation import index_of
 from dvfo_env.tables import CostTables, compile_scenario
@@ -29,15 +29,25 @@ def test_every_branch_has_the_value_of_the_state_as_its_mean(learner: DQNLearner
         torch.testing.assert_close(branch.mean(1), value, rtol=1e-4, atol=1e-5)
 
 
-def test_exploration_begins_uniform_and_ends_at_the_final_epsilon(learner: DQNLearner) -> None:
-    observations = torch.zeros(20_000, learner.features)
-    best = learner.exploit(observations[:1])
-    for progress_remaining, epsilon in ((1.0, 1.0), (0.75, 0.525), (0.5, 0.05), (0.0, 0.05)):
+def test_exploration_begins_uniform_and_ends_with_an_epsilon_of_its_own_everywhere(
+    learner: DQNLearner,
+) -> None:
+    ends = ladder(4, 0.4, 7.0)
+    assert sorted(ends.tolist()) == pytest.approx(sorted(0.4 ** (1.0 + 7.0 * k / 3.0) for k in range(4)))
+    observations = torch.zeros(4, learner.features)
+    best = learner.exploit(observations)
+    for progress_remaining, fallen in ((1.0, 0.0), (0.75, 0.5), (0.5, 1.0), (0.0, 1.0)):
         learner.progress_remaining = progress_remaining
-        assert learner.epsilon == pytest.approx(epsilon)
-        other = (learner.explore(observations) != best).float().mean(0)
-        expected = torch.tensor([epsilon * (1.0 - 1.0 / size) for size in learner.sizes])
-        torch.testing.assert_close(other, expected, rtol=0.0, atol=0.015)
+        often = learner.epsilons(4)
+        torch.testing.assert_close(often, 1.0 + fallen * (ends - 1.0))
+        other = torch.stack([learner.explore(observations) != best for _ in range(4000)]).float().mean(0)
+        expected = often[:, None] * (1.0 - 1.0 / torch.tensor(learner.sizes, dtype=torch.float32))
+        torch.testing.assert_close(other, expected, rtol=0.0, atol=0.03)
+
+
+def test_neighbours_explore_to_different_degrees() -> None:
+    groups = ladder(256, 0.4, 7.0).log().reshape(8, 32).mean(1)
+    assert (groups.max() - groups.min()).item() < 0.5
 
 
 def test_values_approach_the_rewards_of_the_best_choices(learner: DQNLearner) -> None:
