@@ -51,7 +51,7 @@ def test_neighbours_explore_to_different_degrees() -> None:
 
 
 def test_values_approach_the_rewards_of_the_best_choices(learner: DQNLearner) -> None:
-    """One state, gamma 0: each branch learns the mean reward of its choice."""
+    """One state, gamma 0, rewards that add up over the parts: every branch finds its best choice."""
     rng = torch.Generator().manual_seed(1)
     sizes = torch.tensor(learner.sizes)
     wanted = [torch.linspace(-1.0, 0.0, size) for size in learner.sizes]
