@@ -9,7 +9,8 @@ What differs: a Gaussian process of optuna (`GPSampler`, log expected improvemen
 constraint) over the whole joint action, cut, mapping and compression included; no batches, since requests
 come one by one; what is minimised is the scenario's cost, in which energy counts, and the constraint is that
 at most `MISSED` of the requests are late or dropped. An evaluation is a run of training episodes; there are
-`EVALUATIONS`, the highest clocks first. Like the paper's, the result is one fixed configuration.
+`EVALUATIONS`, the device as it comes out of the box first. Like the paper's, the result is one fixed
+configuration.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dvfo_agents.baselines.constant import ConstantPolicy
 from dvfo_agents.planning.fixed_search import FixedActions, recalled
 from dvfo_env.tables import CostTables
 
-_KIND = "polythrottle-style"
+_KIND = "polythrottle-style-from-the-box"
 EVALUATIONS, MISSED = 60, 0.05
 _STARTUP = 20
 
@@ -54,7 +55,7 @@ def _optimise(actions: FixedActions) -> None:
         constraints_func=lambda trial: (trial.user_attrs[missed] - MISSED,),
     )
     study = optuna.create_study(sampler=sampler)
-    study.enqueue_trial({f"part {i}": n - 1 for i, n in enumerate(actions.free_sizes.tolist())})
+    study.enqueue_trial({f"part {i}": place for i, place in enumerate(actions.start.tolist())})
     for _ in range(min(EVALUATIONS, int(np.prod(actions.free_sizes)))):
         trial = study.ask()
         places = [trial.suggest_int(f"part {i}", 0, n - 1) for i, n in enumerate(actions.free_sizes.tolist())]

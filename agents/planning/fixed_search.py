@@ -34,12 +34,14 @@ class FixedActions:
     """Fixed joint actions over the parts that have a choice; each is run on training episodes once.
 
     free_sizes int64 [F]: number of choices of each such part (one part of size 1 where nothing is free).
+    start int64 [F]: the device as it comes out of the box, where a search of a running device begins.
     """
 
     def __init__(self, tables: CostTables) -> None:
         self._tables = tables
         self._free = [part for part, size in enumerate(tables.sizes) if size > 1] or [0]
         self.free_sizes: NDArray[np.int64] = np.array([tables.sizes[part] for part in self._free])
+        self.start: NDArray[np.int64] = tables.out_of_the_box[self._free]
         self.known: dict[tuple[int, ...], Measured] = {}
 
     @property

@@ -71,6 +71,15 @@ def test_a_black_box_search_finds_the_best_of_few_actions(module: ModuleType, tm
         assert found.cost <= 1.02 * every
 
 
+@pytest.mark.parametrize("module", [cma_es, polythrottle_style])
+def test_a_black_box_search_is_never_worse_than_what_was_there(module: ModuleType, tmp_path: Path) -> None:
+    tables = world(tmp_path)
+    actions = FixedActions(tables)
+    np.testing.assert_array_equal(actions.joint_action(actions.start), tables.out_of_the_box)
+    found = recalled("test-start", tables, module.search)
+    assert found.cost <= actions.cost(actions.start)
+
+
 def test_ztt_keeps_everything_on_the_device_and_picks_clocks(tmp_path: Path) -> None:
     tables = world(tmp_path)
     actions = ztt_style.joint_actions(tables)
