@@ -11,11 +11,11 @@ code, so this is DVFO-style:
   2210.12566). With a target for each branch, as Tavakoli has it, a branch takes what the others did for
   noise: 0.96 a request in place of 0.67 on tx2-vgg19-wifi-campus, 0.83 in place of 0.77 on the default
   scenario (0.8 million steps, one seed). Tavakoli's rescaling of the trunk's gradient is left out: Adam
-  undoes it. Replay is uniform, exploration
-  epsilon-greedy in every part: at first everything at random, then with an epsilon of its own in every
-  environment (Horgan et al., ICLR 2018, arXiv 1803.00933). Where a random choice overflows the queue, one
-  epsilon for all would show the learner nothing but full queues until it is nearly 0, and a branch learns
-  what others do only while they explore.
+  undoes it.
+* Replay is uniform, exploration epsilon-greedy in every part: at first everything at random, then with an
+  epsilon of its own in every environment (Horgan et al., ICLR 2018, arXiv 1803.00933). Where a random
+  choice overflows the queue, one epsilon for all would show the learner nothing but full queues until it is
+  nearly 0, and a branch learns what others do only while they explore.
 * Thinking while moving (Xiao et al., ICLR 2020, arXiv 2004.06089): there the value depends on the state, the
   action still in force and the time t_AS that choosing takes, and the next value is discounted by
   gamma^(t_AS / H), H the interval between actions. Here a step is a request: H is the interval between two

@@ -65,7 +65,7 @@ def test_a_black_box_search_finds_the_best_of_few_actions(module: ModuleType, tm
     actions = FixedActions(tables)
     every = min(actions.cost(np.array(i)) for i in np.ndindex(*actions.free_sizes))
     worst = getattr(module, "MISSED", 1.0)
-    found = recalled("test", tables, module.search, worst)
+    found = recalled(f"{module.__name__}-few", tables, module.search, worst)
     assert found.evaluations <= actions.evaluations
     if worst == 1.0:
         assert found.cost <= 1.02 * every
@@ -76,7 +76,7 @@ def test_a_black_box_search_is_never_worse_than_what_was_there(module: ModuleTyp
     tables = world(tmp_path)
     actions = FixedActions(tables)
     np.testing.assert_array_equal(actions.joint_action(actions.start), tables.out_of_the_box)
-    found = recalled("test-start", tables, module.search)
+    found = recalled(f"{module.__name__}-start", tables, module.search)
     assert found.cost <= actions.cost(actions.start)
 
 
