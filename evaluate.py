@@ -160,6 +160,7 @@ def evaluate_suite(arguments: argparse.Namespace) -> int:
     Raises:
         DvfoError: the suite or something it names cannot be used.
     """
+    from dvfo_evaluation.pool import cores
     from dvfo_evaluation.report import write_suite_report
     from dvfo_evaluation.results import REPORT_NAME, write_results
     from dvfo_evaluation.suite import load_suite
@@ -170,7 +171,7 @@ def evaluate_suite(arguments: argparse.Namespace) -> int:
 
     _refuse_beside_suite(arguments)
     suite = load_suite(arguments.suite)
-    jobs = arguments.jobs or _cores()
+    jobs = arguments.jobs or cores()
     if arguments.dry_run:
         print_plan(suite, arguments.runs, jobs, arguments.json)
         return 0
@@ -191,11 +192,6 @@ def evaluate_suite(arguments: argparse.Namespace) -> int:
     for failure in result.failures:
         print(f"failed: {failure.cell}: {failure.reason}", file=sys.stderr)
     return 1 if result.failures else 0
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _refuse_beside_suite(arguments: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ class ProgressLine(Generic[Progress]):
     def __init__(self, before: str, words: Callable[[Progress], str]) -> None:
         self._before, self._words = before, words
         self._live = sys.stderr.isatty()
-        self._every_s = 0.5 if self._live else 10.0
+        self._every_s = 0.05 if self._live else 10.0
         self._shown = 0.0
         self._width = 0
 

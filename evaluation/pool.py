@@ -49,6 +49,11 @@ class _Worker:
     job: int | None = None
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def work_off(jobs: Sequence[Job], processes: int, environment: dict[str, str], heard: Tell) -> None:
     """Work off `jobs` in order on `processes` processes; `heard` is called for each part as it ends.
 

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from dvfo_agents.result_cache import recall, remember, tables_digest
+from dvfo_env.errors import DvfoError
 from dvfo_env.evidence import assumed
 from dvfo_env.scenario import Scenario, load_scenario
 from dvfo_env.tables import CostTables, compile_scenario
 from dvfo_evaluation.arena import evaluate_scenario
+from dvfo_evaluation.pool import Event, Tell, work_off
 from dvfo_evaluation.runner import DEFAULT_SEEDS
 from dvfo_evaluation.statistics import Interval
+from dvfo_evaluation.training import ONE_THREAD
 
 _QUICK_SEEDS = 16
 _KIND = "survey"
@@ -47,17 +50,56 @@ class ScenarioRow:
         return {**asdict(self), "headroom": self.headroom._asdict()}
 
 
+@dataclass(frozen=True)
+class _Survey:
+    """A job for another process: what `_row` computes is then on disk."""
+
+    scenario: Scenario
+    seeds: int
+
+    def work(self, number: int, tell: Tell) -> None:
+        _row(self.scenario, self.seeds, lambda line: None)
+        tell(Event(number, self.scenario.name))
+
+
 def survey(
     names: Iterable[str | Path | Scenario],
     quick: bool = False,
     progress: Callable[[str], None] = lambda line: None,
+    processes: int = 1,
 ) -> list[ScenarioRow]:
-    """Evaluate all baselines on every scenario; `quick` takes few episodes. Results are kept on disk.
+    """Evaluate the baselines that are ready in seconds on every scenario, `processes` scenarios at a time.
+
+    `quick` takes few episodes. Results are kept on disk. `progress` hears one line now and then.
 
     Raises:
         ConfigError: a scenario does not exist or does not fit.
+        DvfoError: a process failed.
     """
-    return [_row(name, _QUICK_SEEDS if quick else DEFAULT_SEEDS, progress) for name in names]
+    seeds = _QUICK_SEEDS if quick else DEFAULT_SEEDS
+    scenarios = [load_scenario(name) for name in names]
+    if processes > 1:
+        keyed = {_key(tables, seeds): tables for tables in map(compile_scenario, scenarios)}
+        missing = [tables.scenario for key, tables in keyed.items() if _known(key) is None]
+        if len(missing) > 1:
+            _side_by_side(missing, seeds, progress, processes)
+    return [_row(each, seeds, progress) for each in scenarios]
+
+
+def _side_by_side(
+    scenarios: list[Scenario], seeds: int, progress: Callable[[str], None], processes: int
+) -> None:
+    done: list[str] = []
+    progress(f"0 of {len(scenarios)} scenarios")
+
+    def heard(event: Event) -> None:
+        name = scenarios[event.job].name
+        if event.error is not None:
+            raise DvfoError(f"{name}: {event.error}")
+        done.append(name)
+        progress(f"{len(done)} of {len(scenarios)} scenarios, last {name}")
+
+    work_off([_Survey(each, seeds) for each in scenarios], processes, ONE_THREAD, heard)
 
 
 def measured_share(tables: CostTables) -> float:
@@ -65,11 +107,10 @@ def measured_share(tables: CostTables) -> float:
     return 1.0 - len(assumed(tables.coefficients)) / max(len(tables.coefficients), 1)
 
 
-def _row(name: str | Path | Scenario, seeds: int, progress: Callable[[str], None]) -> ScenarioRow:
-    scenario = load_scenario(name)
+def _row(scenario: Scenario, seeds: int, progress: Callable[[str], None]) -> ScenarioRow:
     tables = compile_scenario(scenario)
-    key = f"{tables_digest(tables)[:32]}-{seeds}"
-    scores = _usable(recall(_KIND, key))
+    key = _key(tables, seeds)
+    scores = _known(key)
     if scores is None:
         arena = evaluate_scenario(scenario, seeds=seeds, timed=False, progress=progress)
         scores = {"headroom": list(arena.headroom), "baselines": {}}
@@ -96,7 +137,12 @@ def _row(name: str | Path | Scenario, seeds: int, progress: Callable[[str], None
     )
 
 
-def _usable(stored: dict[str, Any] | None) -> dict[str, Any] | None:
+def _key(tables: CostTables, seeds: int) -> str:
+    return f"{tables_digest(tables)[:32]}-{seeds}"
+
+
+def _known(key: str) -> dict[str, Any] | None:
+    stored = recall(_KIND, key)
     if stored is None or not isinstance(stored.get("baselines"), dict):
         return None
     room = stored.get("headroom")

@@ -1,18 +1,18 @@
 """The scenarios: what adapting can gain in each, how much of it is measured, and how the baselines fare.
 
 Examples:
-    dvfo scenarios               every shipped scenario; evaluates all baselines, keeps the result on disk
+    dvfo scenarios               all shipped ones with the quick baselines; minutes the first time, then kept
     dvfo scenarios --quick       the same over fewer episodes
-    dvfo scenarios default       one scenario, or a .yaml file of your own, with every baseline
+    dvfo scenarios default       one scenario, or a .yaml file of your own
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
 from dvfo_cli.output import print_json, print_note, print_table, terminal_width
+from dvfo_cli.progress_line import ProgressLine
 
 if TYPE_CHECKING:
     from dvfo_evaluation.scenarios import ScenarioRow
@@ -35,10 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate the baselines where that was not done before, and print."""
     from dvfo_env.scenario import list_scenarios, load_scenario
+    from dvfo_evaluation.pool import cores
     from dvfo_evaluation.scenarios import survey
 
-    rows = survey(arguments.names or list_scenarios(), arguments.quick, _progress)
-    _progress("")
+    scenarios = [load_scenario(name) for name in arguments.names or list_scenarios()]
+    with ProgressLine[str]("looking for what was evaluated before", lambda told: told) as progress:
+        rows = survey(scenarios, arguments.quick, progress, cores())
     if arguments.json:
         print_json([row.as_json() for row in rows])
         return 0
@@ -96,9 +98,3 @@ def _one(row: ScenarioRow) -> None:
     print_table(
         ("baseline", "cost", "score"), [(name, told["cost"], told["score"]) for name, told in baselines]
     )
-
-
-def _progress(line: str) -> None:
-    """One line on stderr that the next replaces; nothing where stderr is not a terminal."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{line[: (terminal_width() or 80) - 1]}", end="", file=sys.stderr, flush=True)

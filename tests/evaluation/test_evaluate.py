@@ -17,7 +17,6 @@ from dvfo_evaluation.arena import Arena, evaluate_scenario, verdict
 from dvfo_evaluation.measures import difference
 from dvfo_evaluation.replay import validate
 from dvfo_evaluation.results import read_results
-from dvfo_evaluation.scenarios import survey
 from dvfo_evaluation.statistics import Bootstrap
 from tests.evaluation.worlds import scenario_file, trace_file
 
@@ -167,14 +166,3 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_the_survey_gives_headroom_evidence_and_the_baselines(world: Path) -> None:
-    row, again = survey([world], quick=True)[0], survey([world], quick=True)[0]
-    assert row == again
-    plain = row.as_json()
-    assert {"name", "title", "headroom", "measured_share", "baselines"} <= set(plain)
-    assert 0.0 <= plain["measured_share"] <= 1.0
-    assert set(plain["headroom"]) == {"mean", "low", "high"}
-    assert plain["baselines"]["best-fixed"]["score"] in (0.0, None)
-    json.dumps(plain, allow_nan=False)
