@@ -58,7 +58,8 @@ class _Survey:
     seeds: int
 
     def work(self, number: int, tell: Tell) -> None:
-        _row(self.scenario, self.seeds, lambda line: None)
+        tables = compile_scenario(self.scenario)
+        _row(tables, _key(tables, self.seeds), self.seeds, lambda line: None)
         tell(Event(number, self.scenario.name))
 
 
@@ -77,13 +78,11 @@ def survey(
         DvfoError: a process failed.
     """
     seeds = _QUICK_SEEDS if quick else DEFAULT_SEEDS
-    scenarios = [load_scenario(name) for name in names]
-    if processes > 1:
-        keyed = {_key(tables, seeds): tables for tables in map(compile_scenario, scenarios)}
-        missing = [tables.scenario for key, tables in keyed.items() if _known(key) is None]
-        if len(missing) > 1:
-            _side_by_side(missing, seeds, progress, processes)
-    return [_row(each, seeds, progress) for each in scenarios]
+    keyed = [(_key(tables, seeds), tables) for tables in (compile_scenario(load_scenario(n)) for n in names)]
+    missing = {key: tables.scenario for key, tables in keyed if _known(key) is None}
+    if processes > 1 and len(missing) > 1:
+        _side_by_side(list(missing.values()), seeds, progress, processes)
+    return [_row(tables, key, seeds, progress) for key, tables in keyed]
 
 
 def _side_by_side(
@@ -107,9 +106,8 @@ def measured_share(tables: CostTables) -> float:
     return 1.0 - len(assumed(tables.coefficients)) / max(len(tables.coefficients), 1)
 
 
-def _row(scenario: Scenario, seeds: int, progress: Callable[[str], None]) -> ScenarioRow:
-    tables = compile_scenario(scenario)
-    key = _key(tables, seeds)
+def _row(tables: CostTables, key: str, seeds: int, progress: Callable[[str], None]) -> ScenarioRow:
+    scenario = tables.scenario
     scores = _known(key)
     if scores is None:
         arena = evaluate_scenario(scenario, seeds=seeds, timed=False, progress=progress)
