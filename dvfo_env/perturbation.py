@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 from dvfo_env.errors import ConfigError
 from dvfo_env.tables import CostTables
 
-#: Factors of other uplinks: from 5G down to a bad 3G link, and somewhat up.
-UPLINK_RATES, UPLINK_RTTS = (1.0 / 256.0, 2.0), (0.5, 16.0)
+#: Factors of other uplinks: rates from 5G down to a bad 3G link, and somewhat up; the shortest round trips,
+#: and the longest where the rate is lowest and where it is highest. Of shipped uplinks none at least half as
+#: fast as another is more than six times as far (campus Wi-Fi to Starlink); slower ones are up to twelve
+#: times as far (campus Wi-Fi to UMTS).
+UPLINK_RATES, LEAST_UPLINK_RTT, MOST_UPLINK_RTTS = (1.0 / 256.0, 2.0), 0.5, (16.0, 6.0)
 _POWERS = ("radio_base_mw", "radio_mw_per_mbps", "radio_wait_mw")
 
 
@@ -65,13 +68,15 @@ def draw_perturbations(spread: float, n: int, seed: int) -> tuple[Perturbation, 
 def draw_uplinks(n: int, seed: int) -> tuple[Perturbation, ...]:
     """`n` other uplinks: the scenario's with rates and round-trip times of another order of magnitude.
 
-    Factors are independent and log-uniform, of the rate within `UPLINK_RATES`, of round-trip times within
-    `UPLINK_RTTS`. The same arguments give the same factors.
+    The factor of the rate is log-uniform within `UPLINK_RATES`, that of round-trip times log-uniform between
+    `LEAST_UPLINK_RTT` and a most that falls with the rate, by a power of it, along `MOST_UPLINK_RTTS`. The
+    same arguments give the same factors.
     """
-    rng = np.random.default_rng(seed)
-    low, high = np.log(np.array([UPLINK_RATES, UPLINK_RTTS]).T)
-    factors = np.exp(rng.uniform(low, high, size=(n, 2)))
-    return tuple(Perturbation(rate=float(rate), rtt=float(rtt)) for rate, rtt in factors)
+    speeds, distances = np.random.default_rng(seed).random((n, 2)).T
+    rates = np.exp(np.interp(speeds, (0.0, 1.0), np.log(UPLINK_RATES)))
+    most = np.exp(np.interp(speeds, (0.0, 1.0), np.log(MOST_UPLINK_RTTS)))
+    rtts = LEAST_UPLINK_RTT * (most / LEAST_UPLINK_RTT) ** distances
+    return tuple(Perturbation(rate=float(r), rtt=float(t)) for r, t in zip(rates, rtts, strict=True))
 
 
 def perturbed(tables: CostTables, perturbation: Perturbation) -> CostTables:

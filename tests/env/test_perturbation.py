@@ -14,8 +14,9 @@ from dvfo_agents.result_cache import tables_digest
 from dvfo_env.errors import ConfigError
 from dvfo_env.oracle import bound_costs, clairvoyant_actions
 from dvfo_env.perturbation import (
+    LEAST_UPLINK_RTT,
+    MOST_UPLINK_RTTS,
     UPLINK_RATES,
-    UPLINK_RTTS,
     Perturbation,
     draw_perturbations,
     draw_uplinks,
@@ -167,7 +168,8 @@ def test_other_uplinks_differ_by_orders_of_magnitude_and_come_again(tmp_path: Pa
     rates, rtts = np.array([p.rate for p in drawn]), np.array([p.rtt for p in drawn])
     assert UPLINK_RATES[0] <= rates.min() < 0.02
     assert 1.0 < rates.max() <= UPLINK_RATES[1]
-    assert UPLINK_RTTS[0] <= rtts.min() < 1.0 < rtts.max() <= UPLINK_RTTS[1]
+    assert LEAST_UPLINK_RTT <= rtts.min() < 1.0 < MOST_UPLINK_RTTS[1] < rtts.max() <= MOST_UPLINK_RTTS[0]
+    assert rtts[rates > 1.0].max() < 1.15 * MOST_UPLINK_RTTS[1]  # none is fast and far
     assert draw_uplinks(3, seed=5) == drawn[:3]
     tables = compile_scenario(worlds.scenario(tmp_path))
     other = perturbed(tables, Perturbation(rate=0.125))
