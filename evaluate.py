@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,6 +105,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         DvfoError: something that was asked for does not exist or does not fit.
     """
     from dvfo_agents.registry import baseline_names
+    from dvfo_cli.progress_line import ProgressLine
     from dvfo_env.errors import ConfigError
     from dvfo_evaluation.arena import evaluate_scenario
     from dvfo_evaluation.contestants import check_names
@@ -125,19 +125,20 @@ def evaluate(arguments: argparse.Namespace) -> None:
     if arguments.uplink is not None and not arguments.uplink.is_file():
         raise ConfigError(f"--uplink: {arguments.uplink}: no such file")
 
-    arenas = [
-        evaluate_scenario(
-            scenario,
-            names=names,
-            runs=runs,
-            seeds=seeds,
-            uplink=arguments.uplink,
-            trust_pickle=arguments.trust_pickle,
-            progress=_progress,
-        )
-        for scenario, runs in _assignments(arguments)
-    ]
-    _progress("")
+    assignments = _assignments(arguments)
+    with ProgressLine[str]("getting the scenario ready", lambda told: told) as progress:
+        arenas = [
+            evaluate_scenario(
+                scenario,
+                names=names,
+                runs=runs,
+                seeds=seeds,
+                uplink=arguments.uplink,
+                trust_pickle=arguments.trust_pickle,
+                progress=progress,
+            )
+            for scenario, runs in assignments
+        ]
     name = arenas[0].scenario.name if len(arenas) == 1 else f"{len(arenas)}-scenarios"
     folder = arguments.out or _default_folder(name)
     results = write_results(folder, arenas)
@@ -210,17 +211,16 @@ def _refuse_beside_suite(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--jobs: {arguments.jobs} is below 1")
 
 
-def _assignments(arguments: argparse.Namespace) -> list[tuple[Scenario | str, tuple[Path, ...]]]:
+def _assignments(arguments: argparse.Namespace) -> list[tuple[Scenario, tuple[Path, ...]]]:
     """Scenarios with the runs that compete there: all of them where scenarios are named, else each on its
     own.
     """
+    from dvfo_env.scenario import load_scenario
     from dvfo_evaluation.contestants import trained_scenario
 
     runs = tuple(arguments.runs_to_judge)
-    if arguments.scenario:
-        return [(scenario, runs) for scenario in arguments.scenario]
-    if not runs:
-        return [("default", ())]
+    if arguments.scenario or not runs:
+        return [(load_scenario(name), runs) for name in arguments.scenario or ["default"]]
     own: dict[Scenario, list[Path]] = {}
     for run in runs:
         own.setdefault(trained_scenario(run), []).append(run)
@@ -237,13 +237,6 @@ def _default_folder(name: str) -> Path:
         folder = Path("reports") / f"{name}-{stamp}-{number}"
         number += 1
     return folder
-
-
-def _progress(line: str) -> None:
-    """Show what is going on, on a terminal only; an empty line clears it."""
-    if sys.stderr.isatty():
-        width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
-        print(f"\r{line[:width]:<{width}}", end="\r" if not line else "", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

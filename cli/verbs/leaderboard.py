@@ -10,11 +10,11 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dvfo_cli.output import print_json, print_note, print_table
+from dvfo_cli.progress_line import ProgressLine
 
 if TYPE_CHECKING:
     from dvfo_evaluation.leaderboard import Entry
@@ -70,16 +70,17 @@ def _add(arguments: argparse.Namespace) -> int:
     from dvfo_evaluation.leaderboard import add
 
     agents = tuple(name.strip() for name in (arguments.agents or "").split(",") if name.strip())
-    added = add(
-        arguments.board,
-        arguments.results,
-        agents=agents,
-        name=arguments.name,
-        link=arguments.link,
-        allow_few=arguments.allow_few,
-        replace=arguments.replace,
-        progress=_progress,
-    )
+    with _progress() as progress:
+        added = add(
+            arguments.board,
+            arguments.results,
+            agents=agents,
+            name=arguments.name,
+            link=arguments.link,
+            allow_few=arguments.allow_few,
+            replace=arguments.replace,
+            progress=progress,
+        )
     if arguments.json:
         print_json([entry._asdict() for entry in added])
         return 0
@@ -94,7 +95,8 @@ def _validate(arguments: argparse.Namespace) -> int:
     from dvfo_env.errors import ResultsError
     from dvfo_evaluation.leaderboard import check
 
-    checked = check(arguments.board, _progress)
+    with _progress() as progress:
+        checked = check(arguments.board, progress)
     if arguments.json:
         print_json([{"line": row.line, "problem": row.problem, **row.entry._asdict()} for row in checked])
     else:
@@ -148,6 +150,6 @@ def _score(entry: Entry) -> str:
     return f"{entry.score:.3f} [{entry.score_low:.3f}, {entry.score_high:.3f}]"
 
 
-def _progress(line: str) -> None:
-    """Say what is being run."""
-    print(line, file=sys.stderr, flush=True)
+def _progress() -> ProgressLine[str]:
+    """Says what is being run."""
+    return ProgressLine("reading the results", lambda told: told)
