@@ -105,10 +105,10 @@ def evaluate(arguments: argparse.Namespace) -> None:
         DvfoError: something that was asked for does not exist or does not fit.
     """
     from dvfo_agents.registry import baseline_names
-    from dvfo_cli.progress_line import ProgressLine
     from dvfo_env.errors import ConfigError
     from dvfo_evaluation.arena import evaluate_scenario
     from dvfo_evaluation.contestants import check_names
+    from dvfo_evaluation.progress_line import ProgressLine
     from dvfo_evaluation.report import write_report
     from dvfo_evaluation.results import REPORT_NAME, as_json, write_results
     from dvfo_evaluation.runner import DEFAULT_SEEDS

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dvfo_cli.output import print_json, print_note
-from dvfo_cli.progress_line import ProgressLine
+from dvfo_evaluation.progress_line import ProgressLine
 
 if TYPE_CHECKING:
     from dvfo_env.accuracy.measuring.session import Options, Outcome, Progress

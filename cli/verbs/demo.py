@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do it; status 1 where the learned policy does not have the least mean latency."""
-    from dvfo_cli.progress_line import ProgressLine
+    from dvfo_evaluation.progress_line import ProgressLine
     from dvfo_verification.demo import LEARNED, DemoOptions, demonstrate
 
     seconds = (arguments.profile_seconds, arguments.train_seconds, arguments.run_seconds)

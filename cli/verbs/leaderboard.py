@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dvfo_cli.output import print_json, print_note, print_table
-from dvfo_cli.progress_line import ProgressLine
+from dvfo_evaluation.progress_line import ProgressLine
 
 if TYPE_CHECKING:
     from dvfo_evaluation.leaderboard import Entry

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from dvfo_cli.output import print_json, print_note, print_table
 from dvfo_cli.profile_progress import profile_line
-from dvfo_cli.progress_line import ProgressLine
+from dvfo_evaluation.progress_line import ProgressLine
 
 if TYPE_CHECKING:
     from dvfo_env.profiling.compare import Agreement

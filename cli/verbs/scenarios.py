@@ -12,7 +12,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from dvfo_cli.output import print_json, print_note, print_table, terminal_width
-from dvfo_cli.progress_line import ProgressLine
+from dvfo_evaluation.progress_line import ProgressLine
 
 if TYPE_CHECKING:
     from dvfo_evaluation.scenarios import ScenarioRow

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, carry out, compare. Status 1 where the model is further off than it promises."""
     import json
 
-    from dvfo_cli.progress_line import ProgressLine
+    from dvfo_evaluation.progress_line import ProgressLine
     from dvfo_verification.verify import verify
     from dvfo_verification.world import WorldOptions
 
