@@ -126,7 +126,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--uplink: {arguments.uplink}: no such file")
 
     assignments = _assignments(arguments)
-    with ProgressLine[str]("getting the scenario ready", lambda told: told) as progress:
+    with ProgressLine[str]("getting the scenario ready") as progress:
         arenas = [
             evaluate_scenario(
                 scenario,

@@ -14,10 +14,11 @@ Progress = TypeVar("Progress")
 class ProgressLine(Generic[Progress]):
     """Progress on standard error: one line that changes on a terminal, a line every ten seconds elsewhere.
 
-    `before` stands there until the first report; `words` puts a report into words.
+    `before` stands there until the first report; `words` puts a report into words, which
+    a text already is.
     """
 
-    def __init__(self, before: str, words: Callable[[Progress], str]) -> None:
+    def __init__(self, before: str, words: Callable[[Progress], str] = str) -> None:
         self._before, self._words = before, words
         self._live = sys.stderr.isatty()
         self._every_s = 0.05 if self._live else 10.0

@@ -152,4 +152,4 @@ def _score(entry: Entry) -> str:
 
 def _progress() -> ProgressLine[str]:
     """Says what is being run."""
-    return ProgressLine("reading the results", lambda told: told)
+    return ProgressLine("reading the results")

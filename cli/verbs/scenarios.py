@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dvfo_evaluation.scenarios import survey
 
     scenarios = [load_scenario(name) for name in arguments.names or list_scenarios()]
-    with ProgressLine[str]("looking for what was evaluated before", lambda told: told) as progress:
+    with ProgressLine[str]("looking for what was evaluated before") as progress:
         rows = survey(scenarios, arguments.quick, progress, cores())
     if arguments.json:
         print_json([row.as_json() for row in rows])
