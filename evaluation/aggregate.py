@@ -49,6 +49,14 @@ def probability_of_improvement(ours: Scores, theirs: Scores) -> Scores:
     return np.asarray(won.mean(axis=(-3, -2, -1)))
 
 
+def mean_share_saved(ratios: Sequence[float] | NDArray[np.float64]) -> float:
+    """Share saved on average over scenarios, from the ratio ours / theirs (> 0) of each: 1 - geometric mean,
+    the only mean of ratios that does not depend on who stands below the line (Fleming and Wallace, "How not
+    to lie with statistics", CACM 29(3), 1986).
+    """
+    return 1.0 - float(np.exp(np.log(ratios).mean()))
+
+
 def stratified_interval(
     statistic: Callable[..., Scores],
     points: Sequence[Scores],

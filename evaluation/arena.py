@@ -15,7 +15,15 @@ from dvfo_agents.result_cache import tables_digest
 from dvfo_env.scenario import Scenario, load_scenario
 from dvfo_env.tables import CostTables, compile_scenario
 from dvfo_evaluation.contestants import REFERENCES, Contestant, Origin, baseline, learned
-from dvfo_evaluation.measures import References, Row, bound_measures, difference, headroom, measure
+from dvfo_evaluation.measures import (
+    References,
+    Row,
+    bound_measures,
+    difference,
+    has_headroom,
+    headroom,
+    measure,
+)
 from dvfo_evaluation.runner import Episodes, SeedBlock, bound_per_episode, decision_us, held_out, run_policy
 from dvfo_evaluation.statistics import Bootstrap, Interval
 
@@ -72,6 +80,11 @@ class Arena:
         """Label of the run whose cost is in the middle of those behind `row`."""
         ranked = sorted(row.runs, key=lambda label: float(self.episodes[label].cost_per_request.mean()))
         return ranked[len(ranked) // 2]
+
+    @property
+    def worth_adapting(self) -> bool:
+        """Whether a policy can gain enough over the best fixed action for scores to mean something."""
+        return has_headroom(self.episodes["best-fixed"].cost_per_request, self.bound)
 
     @property
     def swapped_uplink(self) -> bool:

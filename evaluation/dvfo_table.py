@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from dvfo_evaluation.aggregate import mean_share_saved
 from dvfo_evaluation.arena import OWN, Arena
 from dvfo_evaluation.suite_scores import Arenas, labels_of
 
@@ -128,7 +129,7 @@ def _saved(pairs: list[tuple[float, float]]) -> dict[str, float] | None:
     if len(ratios) == 0:
         return None
     return {
-        "mean": 1.0 - float(np.exp(np.log(ratios).mean())),
+        "mean": mean_share_saved(ratios),
         "low": 1.0 - float(ratios.max()),
         "high": 1.0 - float(ratios.min()),
     }

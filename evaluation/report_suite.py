@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from dvfo_evaluation.aggregate import mean_share_saved
 from dvfo_evaluation.arena import OWN, Arena
-from dvfo_evaluation.measures import has_headroom
+from dvfo_evaluation.measures import LEAST_HEADROOM
 from dvfo_evaluation.report_answer import called, energy_counts, evidence
 from dvfo_evaluation.report_style import (
     BLUE,
@@ -83,15 +84,14 @@ def suite_answer(summary: dict[str, Any], own: dict[str, Arena], kinds: dict[str
         return ["Nothing could be compared: the references of no scenario are complete."]
     best = ranked[0]
     told = overall[best]
-    wins = Counter(_contestant(arena, arena.contenders[0].runs[0]) for arena in own.values())
-    firsts = ", ".join(f"{agent} on {count}" for agent, count in wins.most_common())
     where = f"Over these {len(own)} scenarios" if len(own) > 1 else "On this scenario"
     lines = [f"{where}: use {called(best)}."]
     score = told["mean_score"]
     lines.append(
         f"Its mean score is {score['mean']:.2f} [{score['low']:.2f}, {score['high']:.2f}] (0: the best fixed "
-        f"action, 1: the bound). {_savings(own, best)} Cheapest of what a device can run: {firsts}."
+        f"action, 1: the bound). {_savings(own, best)}"
     )
+    lines.append(_cheapest(own))
     lines += [_against(told) for told in summary["against_planner"].get(OWN, [])]
     lines.append(_assumed(own))
     return lines
@@ -108,8 +108,18 @@ def _assumed(own: dict[str, Arena]) -> str:
     )
 
 
-def _contestant(arena: Arena, label: str) -> str:
-    return arena.contestants[label].agent
+def _cheapest(own: dict[str, Arena]) -> str:
+    """Who costs least on how many scenarios; where nothing can be gained the best fixed action will do."""
+    contested = [arena for arena in own.values() if arena.worth_adapting]
+    wins = Counter(arena.contestants[arena.contenders[0].runs[0]].agent for arena in contested)
+    firsts = ", ".join(f"{agent} on {count}" for agent, count in wins.most_common())
+    told = f"Cheapest of what a device can run: {firsts}."
+    idle = len(own) - len(contested)
+    if not idle:
+        return told
+    few = "1 scenario" if idle == 1 else f"{idle} scenarios"
+    least = f"{100.0 * LEAST_HEADROOM:g} %"
+    return f"{told} On {few} adapting can gain less than {least}: there use the best fixed action."
 
 
 def _savings(own: dict[str, Arena], agent: str) -> str:
@@ -123,16 +133,18 @@ def _savings(own: dict[str, Arena], agent: str) -> str:
             runs = set(labels_of(arena).get(agent, ()))
             row = next((row for row in arena.contenders if runs and set(row.runs) == runs), None)
             if row is not None and (value := row.measures[name]) is not None:
-                found.append(100.0 * value.mean)
+                found.append(value.mean)
         if found:
             where = f", the {len(found)} scenarios where it counts" if len(found) < len(own) else ""
-            parts.append(f"{np.mean(found):.0f} % {what} ({min(found):.0f} to {max(found):.0f}{where})")
+            mean = 100.0 * mean_share_saved([1.0 - saved for saved in found])
+            extremes = f"{100.0 * min(found):.0f} to {100.0 * max(found):.0f}"
+            parts.append(f"{mean:.0f} % {what} ({extremes}{where})")
     gaps = [
         100.0 * (np.mean([arena.episodes[label].cost.sum() for label in labels]) / _bound_total(arena) - 1.0)
         for arena in own.values()
         if (labels := labels_of(arena).get(agent))
     ]
-    bound = f"It costs {np.mean(gaps):.1f} % ({min(gaps):.1f} to {max(gaps):.1f}) more than the bound."
+    bound = f"It costs {np.mean(gaps):.1f} % ({min(gaps):z.1f} to {max(gaps):z.1f}) more than the bound."
     if not parts:
         return bound
     saved = f"Against the device out of the box it saves {' and '.join(parts)} on average over scenarios."
@@ -155,21 +167,26 @@ def _against(told: dict[str, Any]) -> str:
 def _score_table(
     own: dict[str, Arena], overall: dict[str, dict[str, Any]], kinds: dict[str, str]
 ) -> dict[str, Any]:
-    """Scores by contestant (rows, best first) and scenario, with the colours of the cells."""
+    """Scores by contestant (rows, best first) and scenario worth adapting to, with the cells' colours."""
+    contested = {name: arena for name, arena in own.items() if arena.worth_adapting}
     rows = []
     for agent in overall:
         cells: list[tuple[str, str, str] | None] = []
-        for arena in own.values():
+        for arena in contested.values():
             labels = labels_of(arena).get(agent)
             fixed = arena.episodes["best-fixed"].cost_per_request
-            if not labels or not has_headroom(fixed, arena.bound):
+            if not labels:
                 cells.append(None)
                 continue
             costs = np.mean([arena.episodes[label].cost_per_request for label in labels], axis=0)
             score = float((fixed - costs).mean() / (fixed - arena.bound).mean())
             cells.append((f"{score:.2f}" if score > -10.0 else "< -10", *_colour(score)))
         rows.append((agent, kinds.get(agent, "baseline"), cells))
-    return {"scenarios": list(own), "rows": rows}
+    return {
+        "scenarios": list(contested),
+        "left_out": [name for name in own if name not in contested],
+        "rows": rows,
+    }
 
 
 def _colour(score: float) -> tuple[str, str]:

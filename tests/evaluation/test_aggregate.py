@@ -7,6 +7,7 @@ from scipy import stats
 from dvfo_evaluation.aggregate import (
     interquartile_mean,
     mean_score,
+    mean_share_saved,
     optimality_gap,
     performance_profile,
     probability_of_improvement,
@@ -39,6 +40,13 @@ def test_scores_above_the_target_do_not_make_up_for_others() -> None:
     assert optimality_gap(np.array([[0.5, 3.0]])) == pytest.approx(0.25)
     assert optimality_gap(np.array([[2.0, 3.0]])) == 0.0
     assert optimality_gap(np.array([[0.0], [1.0]]), target=0.5) == pytest.approx(0.25)
+
+
+def test_what_is_saved_on_average_does_not_depend_on_who_is_below_the_line() -> None:
+    assert mean_share_saved([0.5, 2.0]) == pytest.approx(0.0)
+    assert mean_share_saved([0.25, 1.0]) == pytest.approx(0.5)
+    ratios = np.array([0.3, 0.9, 1.4])
+    assert 1.0 - mean_share_saved(1.0 / ratios) == pytest.approx(1.0 / (1.0 - mean_share_saved(ratios)))
 
 
 def test_a_profile_is_the_share_of_scores_above_each_threshold() -> None:

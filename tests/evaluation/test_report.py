@@ -196,6 +196,24 @@ def test_a_suite_begins_with_the_answer_over_all_scenarios(arena: Arena, tmp_pat
     assert text.count("<h1>") == 1
 
 
+def test_a_suite_says_where_nothing_can_be_gained(arena: Arena, tmp_path: Path) -> None:
+    idle = dataclasses.replace(arena, bound=arena.episodes["best-fixed"].cost_per_request)
+    arenas = {("toy", OWN): arena, ("idle-toy", OWN): idle}
+    summary = summarise_suite(
+        SuiteResult(
+            Suite(name="toy", title="Toys", scenarios=("toy", "idle-toy"), ours="planner"), arenas, ()
+        )
+    )
+    write_suite_report(tmp_path / "report.html", summary, arenas)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "On 1 scenario adapting can gain less than 1 %: there use the best fixed action." in text
+    heat = re.search(r'<table class="heat">.*?</table>', text, flags=re.DOTALL)
+    assert heat is not None
+    assert "<span>toy</span>" in heat.group()
+    assert "idle-toy" not in heat.group()
+    assert "less than 1 % of the cost: idle-toy." in " ".join(text.split())
+
+
 def test_a_map_asks_at_the_bandwidths_and_temperatures_met(tables: CostTables) -> None:
     usual = float(np.median(tables.bank(1)[:, RATE]))
 
