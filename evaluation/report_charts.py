@@ -31,6 +31,7 @@ from dvfo_evaluation.report_style import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 #: Agents worse than this many times the best fixed action are named in a note, not drawn.
 _OFF_SCALE = 2.0
@@ -77,7 +78,8 @@ def cost_chart(arena: Arena) -> str:
         axes.set_xlim(0.0, 1.2 * max(row.cost.high for row in rows))
         axes.set_ylim(-0.6, len(rows) - 0.4)
         dots = "; dots: training seeds" if single else ""
-        axes.set_xlabel(f"cost per request, less is better{dots}{_off_scale(left_out)}")
+        axes.set_xlabel(f"cost per request, less is better{dots}")
+        _note_off_scale(drawn, left_out)
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
         costs = ", ".join(f"{row.agent} {row.cost.mean:.3f}" for row in [*rows, *left_out, bound])
         return svg(drawn, f"Cost per request: {costs}")
@@ -91,8 +93,8 @@ def _drawn(arena: Arena) -> tuple[list[Row], list[Row]]:
     return [row for row in rows if row.cost.mean <= limit], [row for row in rows if row.cost.mean > limit]
 
 
-def _off_scale(rows: list[Row]) -> str:
-    """The note on agents that are not drawn, in lines that fit."""
+def _note_off_scale(drawn: Figure, rows: list[Row]) -> None:
+    """The note on agents that are not drawn, in lines as wide as the figure; axes are narrower."""
     lines, line = [], "off the scale, cost:" if rows else ""
     for row in rows:
         word = f" {row.agent} {row.cost.mean:.1f}{',' if row is not rows[-1] else ''}"
@@ -100,7 +102,8 @@ def _off_scale(rows: list[Row]) -> str:
             lines.append(line)
             line = ""
         line += word
-    return "".join(f"\n{text}" for text in [*lines, line] if text)
+    if line:
+        drawn.supxlabel("\n".join([*lines, line]), fontsize=10, color=INK)
 
 
 def trade_chart(arena: Arena) -> str:
@@ -140,8 +143,8 @@ def trade_chart(arena: Arena) -> str:
         _label_points(
             axes, _joined([(float(points[i, 0]), float(points[i, 1]), rows[i].agent) for i in named])
         )
-        note = f" (dotted: deadline){_off_scale(left_out)}" if near else _off_scale(left_out)
-        axes.set_xlabel(f"mean latency, ms{note}")
+        axes.set_xlabel(f"mean latency, ms{' (dotted: deadline)' if near else ''}")
+        _note_off_scale(drawn, left_out)
         axes.set_ylabel("mean energy per request, mJ")
         return svg(
             drawn,
