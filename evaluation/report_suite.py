@@ -28,6 +28,7 @@ from dvfo_evaluation.suite_scores import Arenas, labels_of
 #: Profiles are drawn of this many contestants, the best by mean score, and of the planner.
 _PROFILES = 5
 _LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+_LEAST = f"{100.0 * LEAST_HEADROOM:g} %"
 _LEAST_DRAWN = -0.25  # scores below are told, not drawn
 _LEAST_SCORE, _BEST_SCORE = -0.5, 1.0  # of the colours in the overview
 
@@ -80,11 +81,17 @@ def suite_answer(summary: dict[str, Any], own: dict[str, Arena], kinds: dict[str
     """The answer over all scenarios, the headline first."""
     overall = summary["overall"].get(OWN, {})
     ranked = [agent for agent in overall if kinds.get(agent) in ("baseline", "learned")]
+    where = f"Over these {len(own)} scenarios" if len(own) > 1 else "On this scenario"
+    if own and not any(arena.worth_adapting for arena in own.values()):
+        return [
+            f"{where}: use the best fixed action.",
+            f"Adapting can gain less than {_LEAST}.",
+            _assumed(own),
+        ]
     if not ranked or not own:
         return ["Nothing could be compared: the references of no scenario are complete."]
     best = ranked[0]
     told = overall[best]
-    where = f"Over these {len(own)} scenarios" if len(own) > 1 else "On this scenario"
     lines = [f"{where}: use {called(best)}."]
     score = told["mean_score"]
     lines.append(
@@ -118,8 +125,7 @@ def _cheapest(own: dict[str, Arena]) -> str:
     if not idle:
         return told
     few = "1 scenario" if idle == 1 else f"{idle} scenarios"
-    least = f"{100.0 * LEAST_HEADROOM:g} %"
-    return f"{told} On {few} adapting can gain less than {least}: there use the best fixed action."
+    return f"{told} On {few} adapting can gain less than {_LEAST}: there use the best fixed action."
 
 
 def _savings(own: dict[str, Arena], agent: str) -> str:

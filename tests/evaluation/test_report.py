@@ -214,6 +214,19 @@ def test_a_suite_says_where_nothing_can_be_gained(arena: Arena, tmp_path: Path) 
     assert "less than 1 % of the cost: idle-toy." in " ".join(text.split())
 
 
+def test_a_suite_where_nothing_can_be_gained_says_so(arena: Arena, tmp_path: Path) -> None:
+    idle = dataclasses.replace(arena, bound=arena.episodes["best-fixed"].cost_per_request)
+    summary = summarise_suite(
+        SuiteResult(
+            Suite(name="toy", title="Toys", scenarios=("toy",), ours="planner"), {("toy", OWN): idle}, ()
+        )
+    )
+    write_suite_report(tmp_path / "report.html", summary, {("toy", OWN): idle})
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<h1>On this scenario: use the best fixed action.</h1>" in text
+    assert "Adapting can gain less than 1 %." in text
+
+
 def test_a_map_asks_at_the_bandwidths_and_temperatures_met(tables: CostTables) -> None:
     usual = float(np.median(tables.bank(1)[:, RATE]))
 
