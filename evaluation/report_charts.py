@@ -103,7 +103,7 @@ def _note_off_scale(drawn: Figure, rows: list[Row]) -> None:
             line = ""
         line += word
     if line:
-        drawn.supxlabel("\n".join([*lines, line]), fontsize=10, color=INK)
+        drawn.supxlabel("\n".join([*lines, line]))
 
 
 def trade_chart(arena: Arena) -> str:

@@ -50,6 +50,7 @@ _STYLE: dict[Any, Any] = {
     "ytick.minor.size": 0,
     "legend.frameon": False,
     "legend.fontsize": 9,
+    "figure.labelsize": 10,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",

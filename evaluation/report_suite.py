@@ -28,7 +28,7 @@ from dvfo_evaluation.suite_scores import Arenas, labels_of
 #: Profiles are drawn of this many contestants, the best by mean score, and of the planner.
 _PROFILES = 5
 _LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
-_LEAST = f"{100.0 * LEAST_HEADROOM:g} %"
+_LEAST = f"{100.0 * LEAST_HEADROOM:g} %"  # of the cost: where less can be gained there is no score
 _LEAST_DRAWN = -0.25  # scores below are told, not drawn
 _LEAST_SCORE, _BEST_SCORE = -0.5, 1.0  # of the colours in the overview
 
@@ -79,18 +79,17 @@ def contestant_kinds(own: dict[str, Arena]) -> dict[str, str]:
 
 def suite_answer(summary: dict[str, Any], own: dict[str, Arena], kinds: dict[str, str]) -> list[str]:
     """The answer over all scenarios, the headline first."""
-    overall = summary["overall"].get(OWN, {})
-    ranked = [agent for agent in overall if kinds.get(agent) in ("baseline", "learned")]
+    if not own:
+        return ["Nothing could be compared: the references of no scenario are complete."]
     where = f"Over these {len(own)} scenarios" if len(own) > 1 else "On this scenario"
-    if own and not any(arena.worth_adapting for arena in own.values()):
+    if not _contested(own):
         return [
             f"{where}: use the best fixed action.",
             f"Adapting can gain less than {_LEAST}.",
             _assumed(own),
         ]
-    if not ranked or not own:
-        return ["Nothing could be compared: the references of no scenario are complete."]
-    best = ranked[0]
+    overall = summary["overall"][OWN]
+    best = next(agent for agent in overall if kinds.get(agent) in ("baseline", "learned"))
     told = overall[best]
     lines = [f"{where}: use {called(best)}."]
     score = told["mean_score"]
@@ -115,10 +114,15 @@ def _assumed(own: dict[str, Arena]) -> str:
     )
 
 
+def _contested(own: dict[str, Arena]) -> dict[str, Arena]:
+    """The scenarios in which policies can be told apart by their scores."""
+    return {name: arena for name, arena in own.items() if arena.worth_adapting}
+
+
 def _cheapest(own: dict[str, Arena]) -> str:
     """Who costs least on how many scenarios; where nothing can be gained the best fixed action will do."""
-    contested = [arena for arena in own.values() if arena.worth_adapting]
-    wins = Counter(arena.contestants[arena.contenders[0].runs[0]].agent for arena in contested)
+    contested = _contested(own)
+    wins = Counter(arena.contestants[arena.contenders[0].runs[0]].agent for arena in contested.values())
     firsts = ", ".join(f"{agent} on {count}" for agent, count in wins.most_common())
     told = f"Cheapest of what a device can run: {firsts}."
     idle = len(own) - len(contested)
@@ -174,7 +178,7 @@ def _score_table(
     own: dict[str, Arena], overall: dict[str, dict[str, Any]], kinds: dict[str, str]
 ) -> dict[str, Any]:
     """Scores by contestant (rows, best first) and scenario worth adapting to, with the cells' colours."""
-    contested = {name: arena for name, arena in own.items() if arena.worth_adapting}
+    contested = _contested(own)
     rows = []
     for agent in overall:
         cells: list[tuple[str, str, str] | None] = []
@@ -191,6 +195,7 @@ def _score_table(
     return {
         "scenarios": list(contested),
         "left_out": [name for name in own if name not in contested],
+        "least_headroom": _LEAST,
         "rows": rows,
     }
 
